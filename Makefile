@@ -1,0 +1,73 @@
+# Every target sets itself up: Python 3.11 or newer and make are all that a machine needs.
+# Everything goes into .venv; what is installed is what requirements.lock says, hash by hash.
+
+PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
+FITS    := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON  ?= $(shell for python in $(PYTHONS); do $$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
+REMEDY  := make: needs Python 3.11 or newer with venv: on Debian "apt install python3-venv", else name one: make PYTHON=/path/to/python3
+
+BIN     := .venv/bin
+PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV      := $(BIN)/uv pip install --quiet --python $(BIN)/python
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
+           --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml
+KILLS   ?= 5000
+SEEDS   ?= 100000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-real bench soak lint style types imports lock lock-check clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.installed ## the whole system on this machine, no account needed; ARGS="--seconds 20"
+	@$(BIN)/taskwatch demo $(ARGS)
+
+test: .venv/.installed ## every test that needs only Python, in less than three minutes
+	@$(BIN)/pytest -m "not real" $(ARGS)
+
+test-real: .venv/.installed ## the tests with real parts: processes that are killed, other programs
+	@$(BIN)/pytest -m real $(ARGS)
+
+bench: .venv/.installed ## the performance goals, as ratios measured in one run
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: .venv/.installed ## hours of seeds and kills; KILLS=5000 SEEDS=100000
+	@TASKWATCH_SEEDS=$(SEEDS) $(BIN)/pytest --timeout=0 tests/simulation $(ARGS)
+	@TASKWATCH_KILLS=$(KILLS) $(BIN)/pytest --timeout=0 -m real $(ARGS)
+
+lint: style types imports ## style, format, types, import contracts
+
+style: .venv/.installed
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: .venv/.installed
+	@$(BIN)/mypy
+
+imports: .venv/.installed
+	@$(BIN)/lint-imports
+
+lock: .venv/.installed ## resolve requirements.lock from pyproject.toml; ARGS=--upgrade for newer versions
+	@$(COMPILE) --output-file requirements.lock $(ARGS) >/dev/null
+
+lock-check: .venv/.installed ## fail when requirements.lock is not what pyproject.toml asks for
+	@! grep -n '://' requirements.lock || { echo 'requirements.lock names a host: run "make lock"' >&2; exit 1; }
+	@cp requirements.lock .venv/requirements.lock
+	@$(COMPILE) --output-file .venv/requirements.lock >/dev/null
+	@diff requirements.lock .venv/requirements.lock || { echo 'requirements.lock has drifted: run "make lock"' >&2; exit 1; }
+
+clean: ## remove what these targets made
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+
+# uv is the faster installer, no necessity: where it cannot be had, pip does the same from the same hashes.
+# The build backend comes from the lock too, so the project itself is installed without isolation.
+.venv/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo '$(REMEDY)' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; echo '$(REMEDY)' >&2; exit 1; }
+	@if $(PIP) uv; then \
+	    $(UV) --require-hashes -r requirements.lock && $(UV) --no-deps --no-build-isolation --editable .; \
+	else \
+	    $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation --editable .; \
+	fi
+	@touch $@

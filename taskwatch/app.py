@@ -1,0 +1,233 @@
+"""The composition root: the only place that constructs the parts and puts them together."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from taskwatch import __version__, telemetry
+from taskwatch.clock import Clock, SystemClock
+from taskwatch.cloud.auth import Login, NoLogin, TokenLogin
+from taskwatch.cloud.client import TasksClient, open_session
+from taskwatch.cloud.limiter import Limiter
+from taskwatch.config.load import Config, Credential, ProjectConfig, ReceiverConfig
+from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.core.cadence import Cadence
+from taskwatch.engine.lane import Lane, LaneRules
+from taskwatch.engine.poller import Poller, PollRules
+from taskwatch.engine.ports import Ledger
+from taskwatch.engine.watch import Watch
+from taskwatch.errors import StoreFailedError, StoreHeldError, StoreLostError
+from taskwatch.model.event import Event
+from taskwatch.notifiers.registry import NOTIFIERS
+from taskwatch.runtime.lifecycle import serve, stopped_by_signals
+from taskwatch.runtime.scheduler import Scheduler
+from taskwatch.store.sqlite import SqliteStore, open_store
+from taskwatch.telemetry import Logger
+
+STAND_BY_SECONDS: Final = 1.0
+
+
+def kinds() -> dict[str, type[ReceiverOptions]]:
+    """Return the kinds of receivers there are, by the name that `type:` gives them."""
+    return {kind: notifier.options for kind, notifier in NOTIFIERS.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class App:
+    """The parts of one daemon, built and not yet running."""
+
+    watches: Sequence[Watch]
+    lanes: Sequence[Lane]
+    store: SqliteStore
+    clock: Clock
+    log: Logger
+    retention: float  # seconds
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll and deliver until `stop` is set. Raises StoreLostError when the disk can no longer be believed."""
+        scheduler = Scheduler(
+            keys=len(self.watches),
+            poll=lambda key: self.watches[key].tick(),
+            housekeeping=self.keep_house,
+            clock=self.clock,
+        )
+        self.log.info("watching", version=__version__, projects=len(self.watches), receivers=len(self.lanes))
+        await serve(scheduler=scheduler, lanes=self.lanes, lost=self._lost(), stop=stop)
+        await self.keep_freshness()
+        self.log.info("stopped")
+
+    async def keep_house(self) -> None:
+        """Keep what commands show of freshness, and forget what is past its retention."""
+        await self.keep_freshness()
+        try:
+            pruned = await self.store.prune(self.clock.now() - timedelta(seconds=self.retention))
+        except (StoreFailedError, StoreLostError) as error:
+            self.log.warning("prune_failed", error=str(error))
+            return
+        self.log.debug("pruned", events=pruned.events, deliveries=pruned.deliveries, tasks=pruned.tasks)
+
+    async def keep_freshness(self) -> None:
+        """Record when each project was last read, in one small row."""
+        observed = dict(found for watch in self.watches if (found := watch.poller.freshness) is not None)
+        try:
+            await self.store.keep_freshness(observed)
+        except (StoreFailedError, StoreLostError) as error:
+            self.log.warning("freshness_not_kept", error=str(error))
+
+    async def _lost(self) -> None:
+        await self.store.lost.wait()
+        raise StoreLostError("the disk refused to make a commit durable; the next start reads what it holds")
+
+
+async def watch(config: Config, *, wait: bool = False) -> None:
+    """Be the daemon: open the store, build, run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    with stopped_by_signals(stop):
+        async with opened_store(config, wait=wait, stop=stop) as store:
+            if store is None:
+                return
+            async with build(config, store=store) as app:
+                await app.run(stop)
+
+
+@asynccontextmanager
+async def opened_store(
+    config: Config, *, wait: bool = False, stop: asyncio.Event | None = None
+) -> AsyncIterator[SqliteStore | None]:
+    """Open the store, and close it last. With `wait`, stand by while another daemon holds it.
+
+    None: `stop` was set while standing by.
+    """
+    store = await _stand_by(config, stop) if wait and stop is not None else await _open(config)
+    try:
+        yield store
+    finally:
+        if store is not None:
+            await store.close()
+
+
+async def _open(config: Config) -> SqliteStore:
+    return await asyncio.to_thread(open_store, config.store.path, clock=SystemClock())
+
+
+async def _stand_by(config: Config, stop: asyncio.Event) -> SqliteStore | None:
+    said = False
+    while not stop.is_set():
+        try:
+            return await _open(config)
+        except StoreHeldError as error:
+            if not said:
+                telemetry.logger().warning("standing_by", reason=str(error))
+                said = True
+        try:
+            async with asyncio.timeout(STAND_BY_SECONDS):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return None
+
+
+@asynccontextmanager
+async def build(
+    config: Config,
+    *,
+    store: SqliteStore,
+    told: Callable[[Sequence[Event]], None] | None = None,
+    clock: Clock | None = None,
+) -> AsyncIterator[App]:
+    """Build all parts of a configuration upon an open store; close their connections at the end.
+
+    `run`, `poll` and `demo` are this one. `told` is called after the commit of events, besides the lanes.
+    """
+    clock = clock or SystemClock()
+    log = telemetry.logger()
+    async with AsyncExitStack() as stack:
+        lanes = [_lane(receiver, store=store, clock=clock, log=log) for receiver in config.receivers]
+        for lane in lanes:
+            stack.push_async_callback(lane.close)
+
+        def announce(events: Sequence[Event]) -> None:
+            for lane in lanes:
+                lane.wake()
+            if told is not None:
+                told(events)
+
+        watches = await stack.enter_async_context(
+            pollers(config, ledger=store, told=announce, clock=clock, log=log)
+        )
+        yield App(
+            watches=watches, lanes=lanes, store=store, clock=clock, log=log, retention=config.store.retention
+        )
+
+
+@asynccontextmanager
+async def pollers(
+    config: Config, *, ledger: Ledger, told: Callable[[Sequence[Event]], None], clock: Clock, log: Logger
+) -> AsyncIterator[list[Watch]]:
+    """Build what polls, for any ledger: `poll --dry-run` has one that writes nothing."""
+    session = open_session()
+    try:
+        logins = {name: _login(credential) for name, credential in config.credentials.items()}
+        limiters: dict[tuple[str, str], Limiter] = {}  # a rate belongs to a credential at an endpoint
+
+        def watch(project: ProjectConfig) -> Watch:
+            credential = config.credentials[project.credential]
+            place = (project.credential, project.project.identity.host)
+            limiter = limiters.setdefault(place, Limiter(credential.rate, clock))
+            poller = Poller(
+                project=project.project,
+                rules=_rules(project),
+                source=TasksClient(
+                    session=session,
+                    endpoint=project.endpoint,
+                    project_id=project.project.identity.project_id,
+                    login=logins[project.credential],
+                    limiter=limiter,
+                    timeout=project.timeout,
+                ),
+                ledger=ledger,
+                routes=config.route,
+                clock=clock,
+                told=told,
+            )
+            return Watch(poller=poller, clock=clock, log=log)
+
+        yield [watch(project) for project in config.projects]
+    finally:
+        await session.close()
+
+
+def _rules(project: ProjectConfig) -> PollRules:
+    return PollRules(
+        cadence=Cadence(active=project.active, idle=project.idle),
+        baseline=project.baseline,
+        failure_severities=project.severity,
+        include=project.include,
+        exclude=project.exclude,
+    )
+
+
+def _login(credential: Credential) -> Login:
+    return NoLogin() if credential.token is None else TokenLogin(credential.token)
+
+
+def _lane(receiver: ReceiverConfig, *, store: SqliteStore, clock: Clock, log: Logger) -> Lane:
+    options = receiver.options
+    return Lane(
+        receiver=receiver.name,
+        notifier=NOTIFIERS[receiver.type].open(options, clock=clock, log=log),
+        outbox=store,
+        rules=LaneRules(
+            timeout=options.timeout,
+            initial=options.retry.initial,
+            maximum=options.retry.max,
+            horizon=options.retry.horizon,
+        ),
+        clock=clock,
+        rng=random.Random(),  # noqa: S311  (jitter, not a secret)
+        log=log,
+    )

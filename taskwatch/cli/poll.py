@@ -1,0 +1,123 @@
+"""`taskwatch poll`: one poll of each project, now."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from taskwatch.cli.options import config_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taskwatch.config.load import Config
+    from taskwatch.engine.watch import Watch
+    from taskwatch.model.event import Event
+
+NOT_POLLED = 3  # the exit code
+
+
+@click.command(epilog="Example: taskwatch poll --project prod --dry-run")
+@config_option
+@click.option("--project", "names", multiple=True, metavar="NAME", help="Only this project; may be repeated.")
+@click.option("--dry-run", is_flag=True, help="Show what would be told; record and deliver nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the events as JSON Lines.")
+def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
+    """Poll each project once, now; print, record and deliver what changed.
+
+    While a daemon runs, its store is held (exit 75); --dry-run looks at it from the side.
+    """
+    import asyncio
+    from dataclasses import replace
+
+    from taskwatch import telemetry
+    from taskwatch.app import kinds
+    from taskwatch.config.load import find, load
+
+    loaded = load(find(config), kinds())
+    telemetry.configure(format_=loaded.log.format, level="warning")
+    unknown = sorted(set(names) - {project.project.name for project in loaded.projects})
+    if unknown:
+        raise click.BadParameter(
+            f"no project {unknown[0]!r} in {loaded.path}", param_hint="--project"
+        )
+    if names:
+        chosen = tuple(project for project in loaded.projects if project.project.name in names)
+        loaded = replace(loaded, projects=chosen)
+    return asyncio.run(_glance(loaded, as_json) if dry_run else _poll(loaded, as_json))
+
+
+async def _poll(config: "Config", as_json: bool) -> int:
+    import asyncio
+
+    from taskwatch.app import build, opened_store
+
+    async with opened_store(config) as store:
+        if store is None:
+            return 0
+        async with build(config, store=store) as app:
+            failed = await _each(app.watches, as_json, commits=True)
+            await app.keep_freshness()
+            await asyncio.gather(*(lane.drained() for lane in app.lanes))
+    return failed
+
+
+async def _glance(config: "Config", as_json: bool) -> int:
+    from taskwatch import telemetry
+    from taskwatch.app import pollers
+    from taskwatch.clock import SystemClock
+    from taskwatch.store.reader import ReadOnlyLedger
+
+    with ReadOnlyLedger(config.store.path) as ledger:
+        async with pollers(
+            config,
+            ledger=ledger,
+            told=lambda events: None,  # noqa: ARG005  (nobody is to hear of it)
+            clock=SystemClock(),
+            log=telemetry.logger(),
+        ) as watches:
+            return await _each(watches, as_json, commits=False)
+
+
+async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> int:
+    """Poll all at once, print in the order of the configuration; return the exit code."""
+    import asyncio
+
+    from taskwatch.errors import StoreLostError, TaskwatchError
+    from taskwatch.telemetry import printable
+
+    results = await asyncio.gather(
+        *(watch.poller.poll(commits=commits) for watch in watches), return_exceptions=True
+    )
+    code = 0
+    for watch, result in zip(watches, results, strict=True):
+        name = watch.poller.project.name
+        if isinstance(result, StoreLostError) or (
+            isinstance(result, BaseException) and not isinstance(result, TaskwatchError)
+        ):
+            raise result
+        if isinstance(result, TaskwatchError):
+            click.echo(f"{printable(name)}: {printable(str(result))}", err=True)
+            code = NOT_POLLED
+            continue
+        if result.listing.failure is not None:
+            click.echo(f"{printable(name)}: read in part only: {printable(str(result.listing.failure))}", err=True)
+            code = NOT_POLLED
+        _print(result.events, as_json)
+        if not as_json:
+            click.echo(f"{printable(name)}: {result.listing.rows} tasks read, {len(result.events)} events", err=True)
+    return code
+
+
+def _print(events: "Sequence[Event]", as_json: bool) -> None:
+    import json
+
+    from taskwatch.cli.output import coloured, print_json
+    from taskwatch.telemetry import printable
+
+    if as_json:
+        print_json(json.loads(event.body) for event in events)
+        return
+    for event in events:
+        kind = event.type.removeprefix("taskwatch.").ljust(18)
+        click.echo(f"{coloured(kind, event.severity)} {printable(event.attributes['project'])}  {printable(event.summary)}")

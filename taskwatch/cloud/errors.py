@@ -1,0 +1,266 @@
+"""What the cloud says when it does not give a task list, told in one line that a colleague could act on.
+
+Invariants:
+- No secret stands in any error: whatever the cloud says is searched for the secrets that were sent.
+- What the cloud says is shown escaped and cut; what aiohttp says is not shown at all, for its errors
+  hold the request with its headers.
+"""
+
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+
+from taskwatch.errors import CloudCause, CloudError
+
+MAX_SAID: Final = 256  # characters of the cloud's own words in one error
+_MAX_NESTING: Final = 3
+_MAX_DIGITS: Final = 12  # of a number of seconds: beyond is beyond reason
+_SHORTEST_SECRET: Final = 8  # anything shorter would take ordinary words apart
+
+_CODES: Final = ("error_code", "errorCode", "errCode", "code")
+_MESSAGES: Final = ("error_msg", "errorMsg", "errMsg", "externalMessage", "message")
+_REQUEST_IDS: Final = ("request_id", "requestId")
+
+_INVALID_TOKEN_CODE: Final = "DBS.280056"  # noqa: S105  # the service's code for "Invalid token": it comes as a 403
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
+    )
+}
+_DATE_LENGTH: Final = len("Sun, 06 Nov 1994 08:49:37 GMT")
+
+
+@dataclass(slots=True, kw_only=True)
+class Asked:
+    """Who was asked and as whom: all that it takes to tell an error well and safely.
+
+    Its owner replaces `secrets` when the login changes; everybody else only reads.
+    """
+
+    host: str
+    credential: str  # in words, as Login says it
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What an answer that is no task list says of itself: escaped, cut, without secrets."""
+
+    code: str | None = None
+    message: str
+    request_id: str | None = None
+
+    def __str__(self) -> str:
+        return f'{self.code} "{self.message}"' if self.code else f'"{self.message}"'
+
+
+def refusal(asked: Asked, status: int, headers: Mapping[str, str], body: bytes) -> CloudError:
+    """Say what an answer with another status than 200 means, and what to do."""
+    said = what_it_says(asked, body)
+    cause = _cause(status, said)
+    return CloudError(
+        cause,
+        f"{asked.host} answered {status} {said}: {_remedy(asked, cause, status)}",
+        http_status=status,
+        error_code=said.code,
+        request_id=_header(asked, headers, "X-Request-Id") or said.request_id,
+        retry_after=_retry_after(headers),
+    )
+
+
+def no_task_list(asked: Asked, why: str, body: bytes) -> CloudError:
+    """Say what a 200 that holds no task list holds instead."""
+    said = what_it_says(asked, body)
+    return CloudError(
+        CloudCause.BAD_ANSWER,
+        f"{asked.host} answered 200 without a task list ({why}): {said}; check endpoint and project_id",
+        http_status=200,
+        error_code=said.code,
+        request_id=said.request_id,
+    )
+
+
+def bad_answer(asked: Asked, why: str) -> CloudError:
+    """Say that an answer cannot be used; `why` is ours and holds nothing of the cloud's words."""
+    return CloudError(CloudCause.BAD_ANSWER, f"{asked.host}: {why}")
+
+
+def too_late(asked: Asked, seconds: float) -> CloudError:
+    return CloudError(
+        CloudCause.TIMEOUT, f"{asked.host} did not give the whole task list within {seconds:g} s"
+    )
+
+
+def broken(asked: Asked, error: Exception) -> CloudError:
+    """Say in plain words what went wrong between us and the host."""
+    cause, what = _broken(error)
+    return CloudError(cause, f"{asked.host}: {what}")
+
+
+def _broken(error: Exception) -> tuple[CloudCause, str]:
+    match error:
+        case aiohttp.ClientConnectorError():
+            return _unconnected(error)
+        case TimeoutError():
+            return CloudCause.TIMEOUT, "no answer in time"
+        case aiohttp.ClientPayloadError():
+            return CloudCause.NETWORK, "the answer was cut short"
+        case aiohttp.ServerDisconnectedError():
+            return CloudCause.NETWORK, "closed the connection without an answer"
+        case aiohttp.ClientResponseError():
+            return CloudCause.BAD_ANSWER, "the answer is not HTTP as it should be; check endpoint"
+        case aiohttp.InvalidURL():
+            return CloudCause.NETWORK, "is no host that can be asked; check endpoint"
+        case OSError():
+            return CloudCause.NETWORK, f"the connection broke ({_reason(error)})"
+        case _:
+            return CloudCause.NETWORK, f"the connection broke ({type(error).__name__})"
+
+
+def _unconnected(error: aiohttp.ClientConnectorError) -> tuple[CloudCause, str]:
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return (
+                CloudCause.TLS,
+                f"its certificate is refused ({_certificate_problem(error)}); check endpoint",
+            )
+        case aiohttp.ClientSSLError():
+            return CloudCause.TLS, "no TLS connection; check the scheme and the port of endpoint"
+        case aiohttp.ClientConnectorDNSError():
+            return CloudCause.NETWORK, "its name cannot be resolved; check endpoint and the name service"
+        case _:
+            return CloudCause.NETWORK, f"cannot connect ({_reason(error.os_error)})"
+
+
+def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
+    problem = error.certificate_error
+    return problem.verify_message if isinstance(problem, ssl.SSLCertVerificationError) else "not verified"
+
+
+def _reason(error: OSError) -> str:
+    # The text of aiohttp's own errors may hold addresses and more; the system's word is enough.
+    return error.strerror if error.errno is not None and error.strerror else type(error).__name__
+
+
+def what_it_says(asked: Asked, body: bytes) -> Said:
+    """Read the code and the message out of any of the shapes in which the cloud words an error."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        answer = json.loads(text, parse_int=str, parse_float=str)  # as text: a number may have any length
+    except (ValueError, RecursionError):
+        return Said(message=_without_shape(asked, text))
+    found = _find(answer, nesting=0) if isinstance(answer, dict) else None
+    if found is None:
+        return Said(message=one_line(asked, text))
+    code, message = found
+    request_id = _first(answer, _REQUEST_IDS)
+    return Said(
+        code=one_line(asked, code) if code else None,
+        message=one_line(asked, message or "no message"),
+        request_id=one_line(asked, request_id) if request_id else None,
+    )
+
+
+def _without_shape(asked: Asked, text: str) -> str:
+    if not text:
+        return "an empty body"
+    if text[:256].lower().startswith(("<!doctype", "<html", "<?xml")):
+        return "an HTML page"
+    return one_line(asked, text)
+
+
+def _find(answer: dict[str, object], *, nesting: int) -> tuple[str | None, str | None] | None:
+    code, message = _first(answer, _CODES), _first(answer, _MESSAGES)
+    if code or message:
+        return code, message
+    if nesting == _MAX_NESTING:
+        return None
+    inner = (value for value in answer.values() if isinstance(value, dict))
+    return next((found for value in inner if (found := _find(value, nesting=nesting + 1))), None)
+
+
+def _first(answer: dict[str, object], names: tuple[str, ...]) -> str | None:
+    texts = (answer.get(name) for name in names)
+    return next((text for text in texts if isinstance(text, str) and text), None)
+
+
+def one_line(asked: Asked, text: str) -> str:
+    """Make foreign text fit to be shown: no secret, one line, nothing that steers a terminal, cut."""
+    for secret in asked.secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "[secret]")
+    # Secrets go first: one cut in the middle would not be found any more.
+    line = " ".join(text[: 4 * MAX_SAID].split())
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return escaped if len(escaped) <= MAX_SAID else f"{escaped[: MAX_SAID - 1]}…"
+
+
+def _cause(status: int, said: Said) -> CloudCause:
+    match status:
+        case 401:
+            return CloudCause.LOGIN
+        case 403 if said.code == _INVALID_TOKEN_CODE or "invalid token" in said.message.lower():
+            return CloudCause.LOGIN
+        case 403:
+            return CloudCause.PERMISSION
+        case 404:
+            return CloudCause.NOT_FOUND
+        case 429:
+            return CloudCause.THROTTLED
+        case _ if 500 <= status <= 599:  # noqa: PLR2004  # the class of server errors
+            return CloudCause.CLOUD
+        case _:
+            return CloudCause.BAD_ANSWER
+
+
+def _remedy(asked: Asked, cause: CloudCause, status: int) -> str:
+    match cause:
+        case CloudCause.LOGIN:
+            return f"check {asked.credential}, and that endpoint is of its region"
+        case CloudCause.PERMISSION:
+            return "the credential needs the permission to list the tasks of this project"
+        case CloudCause.NOT_FOUND:
+            return "check project_id and endpoint"
+        case CloudCause.THROTTLED:
+            return "no requests for a while; lower the rate of the credential if this comes often"
+        case CloudCause.CLOUD:
+            return "the service has trouble of its own"
+        case _ if 300 <= status <= 399:  # noqa: PLR2004  # the class of redirects
+            return "redirect refused, the token goes to the configured host only; check endpoint"
+        case _:
+            return "check project_id and endpoint"
+
+
+def _header(asked: Asked, headers: Mapping[str, str], name: str) -> str | None:
+    value = headers.get(name)
+    return one_line(asked, value) if value else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that Retry-After asks for; a date is counted from the answer's own Date."""
+    text = headers.get("Retry-After", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:_MAX_DIGITS])
+    until, now = http_date(text), http_date(headers.get("Date", ""))
+    if until is None or now is None:
+        return None
+    return max(0.0, (until - now).total_seconds())
+
+
+def http_date(text: str) -> datetime | None:
+    """Read the one form of date that HTTP servers send today; None for anything else."""
+    if len(text) != _DATE_LENGTH or not text.endswith(" GMT"):
+        return None
+    try:
+        return datetime(
+            int(text[12:16]), _MONTHS[text[8:11]], int(text[5:7]),
+            int(text[17:19]), int(text[20:22]), int(text[23:25]), tzinfo=UTC,
+        )  # fmt: skip
+    except (ValueError, KeyError):
+        return None

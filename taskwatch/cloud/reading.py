@@ -1,0 +1,178 @@
+"""One reading of a list in pages: where it goes on, when it ends, what it is worth.
+
+Invariants:
+- Pages overlap. A page without a row that was seen before means that the list moved by more than the
+  overlap, or that it is not what was asked for: the reading is not complete.
+- `total_count` never ends a reading; it can only say that an end which looked like one was none.
+- Bytes equal to those of the last complete and clean reading are not decoded. Once a page differs,
+  all are: digests are exact or there are none.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from taskwatch.cloud.decode import Page, Row, decode_page, to_task
+from taskwatch.cloud.errors import Asked, bad_answer, http_date
+from taskwatch.errors import CloudError
+from taskwatch.model.project import Digests, Listing, PageDigest
+
+LIMIT: Final = 100  # rows a page; the most that the service gives
+OVERLAP: Final = 10  # rows that two pages share, so that a list which moves a little shows that it did
+MAX_PAGES: Final = 1000
+MAX_LISTING_BYTES: Final = 64 * 1024 * 1024  # bodies are kept until the reading ends
+
+_NO_DIGESTS: Final = Digests(pages=(), rows=frozenset())
+
+
+class Reading:
+    """Takes the pages of one poll in their order and makes a Listing of them."""
+
+    __slots__ = (
+        "_asked", "_bodies", "_bytes", "_ended", "_failure", "_ids", "_known", "_offset", "_pages", "_quarantined",
+        "_rows", "_unchanged", "date", "requests",
+    )  # fmt: skip
+
+    def __init__(self, known: Digests | None, asked: Asked) -> None:
+        self.requests = 0
+        self.date: str | None = None  # the Date header of the last answer
+        self._asked = asked
+        self._known = known or _NO_DIGESTS
+        self._unchanged = bool(self._known.pages)  # so far
+        self._ended = False
+        self._failure: CloudError | None = None
+        self._offset = 0
+        self._bytes = 0
+        self._bodies: list[bytes] = []  # not decoded yet, for as long as nothing has changed
+        self._pages: list[PageDigest] = []
+        self._rows: list[Row] = []
+        self._ids: set[str] = set()
+        self._quarantined = 0
+
+    @property
+    def next_offset(self) -> int | None:
+        """Where the next page begins; None: the reading has ended."""
+        return None if self._ended else self._offset
+
+    def has_pages(self) -> bool:
+        return bool(self._pages)
+
+    def add(self, body: bytes) -> None:
+        """Take the next page. Raises CloudError when it is no page of a task list."""
+        if self._unchanged:
+            number = len(self._pages)
+            page = self._known.pages[number]
+            if page.digest == hash(body):
+                self._bodies.append(body)
+                self._pages.append(page)
+                self._offset += page.rows - OVERLAP
+                self._ended = number + 1 == len(self._known.pages)  # equal pages end where they ended before
+                return
+            self._decode_kept()
+        self._take(body)
+
+    def listing(self, failure: CloudError | None) -> Listing:
+        """Say what was read. `failure` is why no more pages came, if it was not the end of the list."""
+        if self._unchanged and self._ended:
+            return Listing(
+                changed=(),
+                rows=len(self._known.rows),
+                complete=True,
+                clean=True,
+                cloud_date=self._cloud_date(),
+                digests=self._known,
+                pages=len(self._pages),
+                requests=self.requests,
+            )
+        self._decode_kept()
+        return self._judged(failure or self._failure)
+
+    def _judged(self, failure: CloudError | None) -> Listing:
+        digests = frozenset(map(hash, self._rows))
+        fresh = digests - self._known.rows
+        changed_ids = {row.job_id for row in self._rows if hash(row) in fresh} if fresh else frozenset()
+        # Of equal rows the last one stands: of two readings of one task the later counts more.
+        distinct = reversed(dict.fromkeys(reversed(self._rows))) if changed_ids else ()
+        complete = self._ended and failure is None
+        clean = not self._quarantined
+        # Two contents of one task: which of them is stored is not decided here.
+        exact = complete and len(digests) == len(self._ids)
+        return Listing(
+            changed=tuple(to_task(row) for row in distinct if row.job_id in changed_ids),
+            rows=len(self._ids),
+            complete=complete,
+            clean=clean,
+            quarantined=self._quarantined,
+            cloud_date=self._cloud_date(),
+            digests=Digests(pages=tuple(self._pages) if clean else (), rows=digests) if exact else None,
+            failure=failure,
+            pages=len(self._pages),
+            requests=self.requests,
+        )
+
+    def _cloud_date(self) -> datetime | None:
+        return http_date(self.date) if self.date else None
+
+    def _decode_kept(self) -> None:
+        """Decode the pages that were equal to the known ones: something else differs."""
+        if not self._unchanged:
+            return
+        bodies = self._bodies
+        self._unchanged, self._ended, self._offset = False, False, 0
+        self._bodies, self._pages = [], []
+        for body in bodies:
+            self._take(body)
+
+    def _take(self, body: bytes) -> None:
+        page = decode_page(body, self._asked)
+        ids = {row.job_id for row in page.rows}
+        is_first = not self._pages
+        digest = PageDigest(digest=hash(body), rows=page.size)
+        is_repeated = ids <= self._ids and (not page.quarantined or digest in self._pages)
+        is_joined = is_first or not ids.isdisjoint(self._ids)
+
+        self._pages.append(digest)
+        self._rows += page.rows
+        self._ids |= ids
+        self._quarantined += page.quarantined
+        self._bytes += len(body)
+        self._offset += page.size - OVERLAP
+
+        if page.size == 0:
+            self._end_empty(page, is_first=is_first)
+            return
+        if not is_joined:
+            self._fail(
+                "the list moved while it was read: two pages do not join; the next poll reads it again"
+            )
+        if page.size < LIMIT:
+            self._ended = True
+        elif is_repeated:
+            self._end_repeated(page)
+        elif len(self._pages) >= MAX_PAGES or self._bytes > MAX_LISTING_BYTES:
+            self._ended = True
+            self._fail(f"the list is longer than can be read: {len(self._ids)} tasks and no end")
+
+    def _end_empty(self, page: Page, *, is_first: bool) -> None:
+        self._ended = True
+        if self._has_more(page):
+            self._fail(
+                f"no rows at offset {self._offset + OVERLAP} of {page.total_count} tasks: offset seems to count pages"
+                " here, and this version reads offsets that count rows only"
+            )
+        elif not is_first and page.total_count != self._seen:
+            self._fail("the list became shorter while it was read; the next poll reads it again")
+
+    def _end_repeated(self, page: Page) -> None:
+        self._ended = True
+        if self._has_more(page):
+            self._fail(f"the same page came again, with {self._seen} of {page.total_count} tasks seen")
+
+    @property
+    def _seen(self) -> int:
+        return len(self._ids) + self._quarantined
+
+    def _has_more(self, page: Page) -> bool:
+        return page.total_count is not None and page.total_count > self._seen
+
+    def _fail(self, why: str) -> None:
+        self._failure = self._failure or bad_answer(self._asked, why)

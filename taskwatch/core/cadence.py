@@ -1,0 +1,29 @@
+"""When a project is polled next."""
+
+from dataclasses import dataclass
+
+LATE_INTERVALS = 3
+LATE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cadence:
+    """The seconds between the starts of two polls: while a task is running, and while none is."""
+
+    active: float
+    idle: float
+
+    def interval(self, *, is_active: bool) -> float:
+        return self.active if is_active else self.idle
+
+    def lateness(self, *, is_active: bool) -> float:
+        """Return the gap in seconds beyond which a reading counts as late."""
+        return max(LATE_INTERVALS * self.interval(is_active=is_active), LATE_SECONDS)
+
+
+def next_due(*, due: float, interval: float, now: float) -> float:
+    """Return the next start on the grid of the last one, or `now` where that has passed.
+
+    The grid keeps the period true however long polls take; what was missed is not made up for.
+    """
+    return max(due + interval, now)

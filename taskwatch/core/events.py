@@ -1,0 +1,245 @@
+"""Transitions become events: an id made of content alone, and a body frozen once.
+
+The id is the same after a crash before the commit and after a restored backup: no clock and no
+random goes into it. The body is a CloudEvent 1.0 in structured JSON.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from taskwatch.model.event import LABEL_PREFIX, Event, EventId, EventType, Reading, Severity, Transition
+from taskwatch.model.project import Identity, Project
+from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Task
+
+ID_SCHEME: Final = "1"  # the version of this recipe, never of the package
+ID_PREFIX: Final = "tw_"
+DATASCHEMA: Final = "urn:taskwatch:event:1"
+SUMMARY_LENGTH: Final = 300  # characters
+
+_ENDINGS: Final[Mapping[str, EventType]] = {
+    COMPLETED: EventType.TASK_COMPLETED,
+    FAILED: EventType.TASK_FAILED,
+    CANCELED: EventType.TASK_CANCELED,
+}
+
+
+def task_event(
+    transition: Transition,
+    *,
+    project: Project,
+    sequence: int,
+    reading: Reading,
+    failure_severities: Sequence[tuple[str, Severity]],
+) -> Event:
+    """Make the event of a transition. `failure_severities` maps task names, first match, to a severity."""
+    task = transition.task
+    kind = _task_event_type(transition)
+    return _event(
+        id_=_event_id(
+            project.identity, task.job_id, kind, transition.revision,
+            transition.from_status, transition.to_status, _utc(task.ended_at),
+        ),
+        type_=kind,
+        project=project,
+        subject=task.job_id,
+        sequence=sequence,
+        severity=_severity(kind, transition, failure_severities),
+        summary=_summary(transition, kind),
+        time=reading.observed_at,
+        data={"task": _task_data(task), "transition": _transition_data(transition, reading)},
+        attributes=_task_attributes(transition),
+    )  # fmt: skip
+
+
+def baseline_event(
+    *, project: Project, sequence: int, counts: Mapping[str, int], observed_at: datetime
+) -> Event:
+    """Make the one event that says from where on a project is watched."""
+    total = sum(counts.values())
+    per_status = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return _event(
+        id_=_event_id(project.identity, None, EventType.PROJECT_BASELINE, sequence),
+        type_=EventType.PROJECT_BASELINE,
+        project=project,
+        subject=project.identity.project_id,
+        sequence=sequence,
+        severity=Severity.INFO,
+        summary=_cut(
+            f"Watching {project.name} from here on: {total} tasks{': ' + per_status if per_status else ''}."
+        ),
+        time=observed_at,
+        data={"counts": dict(sorted(counts.items()))},
+        attributes={},
+    )
+
+
+def _event(
+    *,
+    id_: EventId,
+    type_: EventType,
+    project: Project,
+    subject: str,
+    sequence: int,
+    severity: Severity,
+    summary: str,
+    time: datetime,
+    data: dict[str, Any],
+    attributes: dict[str, str],
+) -> Event:
+    identity = project.identity
+    cloud_event = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": f"/taskwatch/{identity.service}/{quote(identity.project_id, safe='')}",
+        "type": type_,
+        "subject": subject,
+        "time": _utc(time, timespec="milliseconds"),
+        "datacontenttype": "application/json",
+        "dataschema": DATASCHEMA,
+        "data": {
+            "severity": severity,
+            "summary": summary,
+            "sequence": sequence,
+            "project": {
+                "name": project.name,
+                "project_id": identity.project_id,
+                "service": identity.service,
+                "labels": project.labels,
+            },
+            **data,
+        },
+    }
+    return Event(
+        id=id_,
+        type=type_,
+        subject=subject,
+        sequence=sequence,
+        severity=severity,
+        summary=summary,
+        time=time,
+        body=msgspec.json.encode(cloud_event),
+        attributes={
+            "type": type_,
+            "severity": severity,
+            "project": project.name,
+            "project_id": identity.project_id,
+            **attributes,
+            **{LABEL_PREFIX + name: value for name, value in project.labels.items()},
+        },
+    )
+
+
+def _event_id(identity: Identity, *parts: str | int | None) -> EventId:
+    # A JSON array: no two contents give one text.
+    content = msgspec.json.encode([ID_SCHEME, identity.service, identity.host, identity.project_id, *parts])
+    digest = hashlib.sha256(content).digest()
+    return EventId(ID_PREFIX + base64.b32encode(digest).decode("ascii").rstrip("=").lower())
+
+
+def _task_event_type(transition: Transition) -> EventType:
+    ending = _ENDINGS.get(transition.to_status)
+    if ending is not None:
+        return ending
+    return EventType.TASK_STARTED if transition.from_status is None else EventType.TASK_CHANGED
+
+
+def _severity(
+    kind: EventType, transition: Transition, failure_severities: Sequence[tuple[str, Severity]]
+) -> Severity:
+    match kind:
+        case EventType.TASK_FAILED:
+            name = transition.task.name
+            return next((s for glob, s in failure_severities if fnmatchcase(name, glob)), Severity.CRITICAL)
+        case EventType.TASK_CANCELED:
+            return Severity.WARNING
+        case EventType.TASK_CHANGED:
+            is_start = (transition.from_status, transition.to_status) == (PENDING, RUNNING)
+            return Severity.INFO if is_start else Severity.WARNING
+        case _:
+            return Severity.INFO
+
+
+def _summary(transition: Transition, kind: EventType) -> str:
+    task = transition.task
+    work = f"{task.name} of {task.instance.name}" if task.instance.name else task.name
+    match kind:
+        case EventType.TASK_STARTED:
+            said = f"{work} started." if task.status == RUNNING else f"{work} is {task.status}."
+        case EventType.TASK_COMPLETED:
+            said = f"{work} completed."
+        case EventType.TASK_FAILED:
+            said = (
+                f"{work} failed: {task.fail_reason}"
+                if task.fail_reason
+                else f"{work} failed; the cloud gives no reason."
+            )
+        case EventType.TASK_CANCELED:
+            said = f"{work} was canceled."
+        case _:
+            said = f"{work} went from {transition.from_status} to {transition.to_status}."
+    return _cut(said)
+
+
+def _cut(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= SUMMARY_LENGTH else one_line[: SUMMARY_LENGTH - 1] + "…"
+
+
+def _task_data(task: Task) -> dict[str, Any]:
+    return {
+        "job_id": task.job_id,
+        "name": task.name,
+        "status": task.status,
+        "progress": task.progress,
+        "fail_reason": task.fail_reason,
+        "created_at": _utc(task.created_at),
+        "ended_at": _utc(task.ended_at),
+        "duration_seconds": _duration(task),
+        "instance": {"id": task.instance.id, "name": task.instance.name, "status": task.instance.status},
+    }
+
+
+def _duration(task: Task) -> int | None:
+    if not task.has_ended or task.created_at is None or task.ended_at is None:
+        return None
+    seconds = int((task.ended_at - task.created_at).total_seconds())
+    return seconds if seconds >= 0 else None
+
+
+def _transition_data(transition: Transition, reading: Reading) -> dict[str, Any]:
+    gap = reading.gap_seconds
+    return {
+        "from": transition.from_status,
+        "to": transition.to_status,
+        "revision": transition.revision,
+        "observed_at": _utc(reading.observed_at, timespec="milliseconds"),
+        "previous_observed_at": _utc(reading.previous_observed_at, timespec="milliseconds"),
+        "gap_seconds": None if gap is None else round(gap, 1),
+        "late": reading.late,
+    }
+
+
+def _task_attributes(transition: Transition) -> dict[str, str]:
+    task = transition.task
+    return {
+        "task": task.name,
+        "job_id": task.job_id,
+        "instance_name": task.instance.name or "",
+        "instance_id": task.instance.id or "",
+        "from": transition.from_status or "",
+        "to": transition.to_status,
+        "fail_reason": task.fail_reason or "",
+    }
+
+
+def _utc(time: datetime | None, timespec: str = "seconds") -> str | None:
+    if time is None:
+        return None
+    return time.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")

@@ -1,0 +1,358 @@
+"""The lane of one receiver: due, attempt, record.
+
+Invariants:
+- At most IN_FLIGHT attempts at a time, one per task: the next event of a task is tried only when the
+  one before it was delivered or is dead. Order across tasks is not kept.
+- Send, then record. A crash between the two makes a duplicate with the same id, never a loss.
+- What has happened is recorded even while the lane is asked to stop; what cannot be recorded is
+  recorded later, and not sent again meanwhile.
+- A receiver that is down costs one attempt at a time, and no other receiver anything.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from taskwatch.clock import Clock
+from taskwatch.core.backoff import clamp_retry_after, delay
+from taskwatch.engine.ports import DeliveryError, Notifier, Outbox
+from taskwatch.errors import StoreFailedError
+from taskwatch.model.delivery import (
+    Dead,
+    Delivered,
+    DeliveryId,
+    Message,
+    Outcome,
+    Queued,
+    Reason,
+    Retry,
+    Scope,
+)
+from taskwatch.telemetry import Logger
+
+IN_FLIGHT: Final = 4
+WINDOW: Final = 10_000  # pending deliveries in memory, without their bodies
+REFILL: Final = 500
+DOWN_AFTER: Final = 5  # failures in a row
+POISONED: Final = 10  # failures of one event while others succeeded
+RELOAD_SECONDS: Final = 30.0  # a lost wake-up costs this much at most
+STORE_RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneRules:
+    """How one receiver is tried. All in seconds."""
+
+    timeout: float
+    initial: float
+    maximum: float
+    horizon: float  # of time since the first attempt in which taskwatch ran
+
+
+@dataclass(slots=True, order=True)
+class _Item:
+    due: float  # monotonic; 0: at once
+    id: DeliveryId
+    queued: Queued = field(compare=False)
+    attempts: int = field(compare=False)
+    poisoned: int = field(compare=False)
+    tried_seconds: float = field(compare=False)
+    tried_at: float | None = field(compare=False, default=None)  # monotonic, the last attempt of this run
+    successes: int = field(compare=False, default=0)  # of the lane, when this one was last judged
+
+
+class Lane:
+    """Delivers the events of one receiver. `run` ends when `stop` was called and the rest is drained."""
+
+    def __init__(
+        self,
+        *,
+        receiver: str,
+        notifier: Notifier,
+        outbox: Outbox,
+        rules: LaneRules,
+        clock: Clock,
+        rng: random.Random,
+        log: Logger,
+    ) -> None:
+        self.receiver = receiver
+        self._notifier = notifier
+        self._outbox = outbox
+        self._rules = rules
+        self._clock = clock
+        self._rng = rng
+        self._log = log.bind(receiver=receiver)
+        self._wake = asyncio.Event()
+        self._has_more = True  # the store may hold pending deliveries that are not in memory
+        self._stopping = False
+        self._paused = False
+        self._tasks: dict[str, deque[_Item]] = {}  # per task, in the order of recording
+        self._heads: list[_Item] = []  # heap of those that may be tried, by (due, id)
+        self._loaded = DeliveryId(0)
+        self._size = 0
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._recordings: set[asyncio.Task[None]] = set()
+        self._failures = 0  # in a row
+        self._successes = 0
+        self._is_down = False
+        self._resume_at = 0.0  # monotonic
+        self._fatal: Exception | None = None
+
+    def wake(self) -> None:
+        """Say that there may be something new to deliver."""
+        self._has_more = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Ask for the end: nothing new is begun."""
+        self._stopping = True
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Close the notifier's connections, once `run` has ended."""
+        await self._notifier.close()
+
+    async def run(self, *, drain: float = 10.0) -> None:
+        """Deliver until stopped; then give what is in flight `drain` seconds.
+
+        Raises what ended the store for good.
+        """
+        while not self._stopping and self._fatal is None:
+            self._wake.clear()
+            await self._refill()
+            self._begin()
+            patience = self._patience()
+            try:
+                async with asyncio.timeout(patience):
+                    await self._wake.wait()
+            except TimeoutError:
+                self._has_more |= patience >= RELOAD_SECONDS
+        await self._drain(drain)
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def drained(self) -> None:
+        """Deliver what is due now and return when nothing more can be tried at once (`taskwatch poll`)."""
+        while self._fatal is None:
+            self._wake.clear()
+            await self._refill()
+            self._begin()
+            if not self._attempts:
+                return
+            await self._wake.wait()
+
+    async def _refill(self) -> None:
+        while self._has_more and self._size < WINDOW:
+            # Cleared before the read: what is committed during it sets it again.
+            self._has_more = False
+            try:
+                fresh = await self._outbox.pending(self.receiver, after=self._loaded, limit=REFILL)
+            except StoreFailedError as error:
+                self._has_more = True
+                self._log.warning("outbox_unreadable", error=str(error))
+                return
+            for queued in fresh:
+                self._add(queued)
+            self._has_more |= len(fresh) == REFILL
+
+    def _add(self, queued: Queued) -> None:
+        item = _Item(
+            due=0.0,
+            id=queued.id,
+            queued=queued,
+            attempts=queued.attempts,
+            poisoned=queued.poisoned,
+            tried_seconds=queued.tried_seconds,
+            successes=self._successes,
+        )
+        self._loaded = queued.id
+        self._size += 1
+        line = self._tasks.setdefault(queued.task, deque())
+        line.append(item)
+        if len(line) == 1:
+            heapq.heappush(self._heads, item)
+
+    def _begin(self) -> None:
+        now = self._clock.monotonic()
+        while self._may_begin(now):
+            item = heapq.heappop(self._heads)
+            attempt = asyncio.create_task(self._attempt(item), name=f"attempt {self.receiver} {item.id}")
+            self._attempts.add(attempt)
+            attempt.add_done_callback(self._ended)
+
+    def _may_begin(self, now: float) -> bool:
+        if not self._heads or self._paused or self._stopping or now < self._resume_at:
+            return False
+        if self._is_down:  # probes rotate: the head that has waited longest, due or not
+            return not self._attempts
+        return len(self._attempts) < IN_FLIGHT and self._heads[0].due <= now
+
+    def _patience(self) -> float:
+        """Return the seconds until something can be begun that cannot be now."""
+        slots = 1 if self._is_down else IN_FLIGHT
+        if not self._heads or self._paused or len(self._attempts) >= slots:
+            return RELOAD_SECONDS
+        first = self._resume_at if self._is_down else max(self._resume_at, self._heads[0].due)
+        return min(max(first - self._clock.monotonic(), 0.0), RELOAD_SECONDS)
+
+    def _ended(self, attempt: asyncio.Task[None]) -> None:
+        self._attempts.discard(attempt)
+        if not attempt.cancelled() and (error := attempt.exception()) is not None:
+            self._fatal = error if isinstance(error, Exception) else RuntimeError(repr(error))
+        self._wake.set()
+
+    async def _attempt(self, item: _Item) -> None:
+        try:
+            body = await self._outbox.body(item.id)
+        except StoreFailedError as error:
+            self._log.warning("outbox_unreadable", error=str(error))
+            item.due = self._clock.monotonic() + STORE_RETRY_SECONDS
+            heapq.heappush(self._heads, item)
+            return
+        if body is None:  # dropped by an operator meanwhile
+            self._finish(item)
+            return
+        failure = await self._send(item, body)
+        outcome = self._judge(item, failure)
+        recording = asyncio.create_task(self._record(item, outcome), name=f"record {self.receiver} {item.id}")
+        self._recordings.add(recording)
+        recording.add_done_callback(self._recordings.discard)
+        await asyncio.shield(recording)
+
+    async def _send(self, item: _Item, body: bytes) -> DeliveryError | None:
+        """Try once. The only place where an exception becomes an outcome."""
+        message = Message(event_id=item.queued.event_id, body=body, attempt=item.attempts + 1)
+        try:
+            async with asyncio.timeout(self._rules.timeout):
+                await self._notifier.notify(message)
+        except DeliveryError as error:
+            return error
+        except TimeoutError:
+            return DeliveryError(Reason.TIMEOUT, f"no answer within {self._rules.timeout:g} s")
+        except Exception as error:  # noqa: BLE001  (a notifier's mistake is an outcome; its text may hold a secret)
+            return DeliveryError(Reason.BROKEN, f"the notifier raised {type(error).__name__}")
+        return None
+
+    def _judge(self, item: _Item, failure: DeliveryError | None) -> Outcome:
+        now = self._clock.monotonic()
+        item.attempts += 1
+        if item.tried_at is not None:
+            item.tried_seconds += now - item.tried_at
+        item.tried_at = now
+        if failure is None:
+            self._succeeded()
+            return Delivered()
+        self._failed(item, failure, now)
+        if item.poisoned >= POISONED:
+            return _dead(item, failure, "poison")
+        if item.tried_seconds >= self._rules.horizon:
+            return _dead(item, failure, "horizon")
+        return Retry(
+            reason=failure.reason,
+            detail=failure.detail,
+            poisoned=item.poisoned,
+            tried_seconds=item.tried_seconds,
+        )
+
+    def _succeeded(self) -> None:
+        self._successes += 1
+        if self._failures:
+            self._log.info("receiver_works_again", failures=self._failures)
+        if self._is_down:
+            # Those that failed while the receiver was down were not at fault: they go now.
+            for item in self._heads:
+                item.due = item.due if item.poisoned else 0.0
+            heapq.heapify(self._heads)
+        self._failures, self._is_down, self._resume_at = 0, False, 0.0
+
+    def _failed(self, item: _Item, failure: DeliveryError, now: float) -> None:
+        # 429 speaks of the time, not of the event: a throttled burst must not end as poison.
+        if item.successes != self._successes and failure.reason is not Reason.THROTTLED:
+            item.poisoned += 1
+        item.successes = self._successes
+        item.due = now + self._delay(item.attempts)
+        self._failures += 1
+        self._log_failure(item, failure)
+        if failure.scope is Scope.PAUSED:
+            self._paused = True
+            self._log.error("receiver_paused", detail=failure.detail, until="restart")
+        if failure.scope is not Scope.EVENT or self._failures >= DOWN_AFTER:
+            self._is_down = True
+            self._resume_at = now + self._delay(self._failures)
+        if failure.retry_after is not None:
+            self._resume_at = now + clamp_retry_after(failure.retry_after)
+
+    def _delay(self, failures: int) -> float:
+        return delay(failures, initial=self._rules.initial, maximum=self._rules.maximum, rng=self._rng)
+
+    def _log_failure(self, item: _Item, failure: DeliveryError) -> None:
+        is_edge = self._failures == 1
+        log = self._log.warning if is_edge else self._log.debug
+        log(
+            "delivery_failed",
+            event_id=item.queued.event_id,
+            attempt=item.attempts,
+            reason=failure.reason.value,
+            detail=failure.detail,
+        )
+
+    async def _record(self, item: _Item, outcome: Outcome) -> None:
+        is_first = True
+        while True:
+            try:
+                await self._outbox.record(item.id, outcome, self._clock.now())
+                break
+            except StoreFailedError as error:
+                # The slot stays taken: sending stops rather than repeats for ever.
+                log = self._log.error if is_first else self._log.debug
+                log("outcome_not_recorded", event_id=item.queued.event_id, error=str(error))
+                is_first = False
+                await asyncio.sleep(STORE_RETRY_SECONDS)
+        match outcome:
+            case Retry():
+                heapq.heappush(self._heads, item)
+            case Delivered():
+                self._log.debug("delivered", event_id=item.queued.event_id, attempt=item.attempts)
+                self._finish(item)
+            case Dead():
+                self._log.error(
+                    "delivery_dead",
+                    event_id=item.queued.event_id,
+                    why=outcome.why,
+                    attempts=item.attempts,
+                    detail=outcome.detail,
+                )
+                self._finish(item)
+
+    def _finish(self, item: _Item) -> None:
+        self._size -= 1
+        line = self._tasks[item.queued.task]
+        line.popleft()
+        if line:
+            heapq.heappush(self._heads, line[0])
+        else:
+            del self._tasks[item.queued.task]
+
+    async def _drain(self, seconds: float) -> None:
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=seconds)
+        for attempt in tuple(self._attempts):
+            attempt.cancel()
+        if self._recordings:
+            await asyncio.wait(self._recordings, timeout=seconds)
+        for recording in tuple(self._recordings):
+            recording.cancel()
+        await asyncio.gather(*self._attempts, *self._recordings, return_exceptions=True)
+
+
+def _dead(item: _Item, failure: DeliveryError, why: str) -> Dead:
+    return Dead(
+        reason=failure.reason,
+        detail=failure.detail,
+        why=why,
+        poisoned=item.poisoned,
+        tried_seconds=item.tried_seconds,
+    )

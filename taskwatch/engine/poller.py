@@ -1,0 +1,225 @@
+"""One poll of one project: fetch, detect, commit, wake.
+
+Invariants:
+- What memory knows is replaced only after the commit. A poll that fails or is cancelled leaves the
+  stored state and the memory as they were.
+- Digests are kept only where they are exact; while a step backwards waits for confirmation, equal
+  bytes are fresh evidence, so none are kept.
+- An unchanged poll writes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+
+from taskwatch.clock import Clock
+from taskwatch.core.cadence import Cadence
+from taskwatch.core.detect import Baseline, BaselinePolicy, Change, detect, first_listing
+from taskwatch.core.events import baseline_event, task_event
+from taskwatch.core.route import Route, route
+from taskwatch.engine.ports import Ledger, PollRecord, ProjectState, Routed, StaleStateError, TaskSource
+from taskwatch.model.event import Event, Reading, Severity
+from taskwatch.model.project import Digests, Listing, Project
+from taskwatch.model.task import Known, Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollRules:
+    """What the configuration says about a project beyond who it is."""
+
+    cadence: Cadence
+    baseline: BaselinePolicy
+    failure_severities: tuple[tuple[str, Severity], ...]  # task name, first match
+    include: tuple[str, ...]  # task names, as globs
+    exclude: tuple[str, ...]
+
+    def watches(self, task: Task) -> bool:
+        """Tell whether the task is of interest: what is not is neither stored nor told."""
+        included = any(fnmatchcase(task.name, glob) for glob in self.include)
+        return included and not any(fnmatchcase(task.name, glob) for glob in self.exclude)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """What came of one poll."""
+
+    listing: Listing
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What this run knows of the project; always built upon the last commit."""
+
+    state: ProjectState
+    digests: Digests | None = None
+    read_at: tuple[datetime, float] | None = None  # the last complete reading of this run: wall, monotonic
+
+
+class Poller:
+    """Polls one project. `poll` must not be called while a poll is under way."""
+
+    def __init__(
+        self,
+        *,
+        project: Project,
+        rules: PollRules,
+        source: TaskSource,
+        ledger: Ledger,
+        routes: Route,
+        clock: Clock,
+        told: Callable[[Sequence[Event]], None],
+    ) -> None:
+        """`told` is called after each commit that recorded events; it must not block."""
+        self.project = project
+        self.rules = rules
+        self._source = source
+        self._ledger = ledger
+        self._routes = routes
+        self._clock = clock
+        self._told = told
+        self._memory: _Memory | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether any task is running, as far as is known."""
+        return self._memory is not None and bool(self._memory.state.open_tasks)
+
+    @property
+    def freshness(self) -> tuple[int, datetime] | None:
+        """The store's number of the project, and when this run last read it completely."""
+        if self._memory is None or self._memory.read_at is None:
+            return None
+        return self._memory.state.key, self._memory.read_at[0]
+
+    async def poll(self, *, commits: bool = True) -> Poll:
+        """Read the list, record and tell what changed.
+
+        Raises CloudError when nothing was read and StoreFailedError when nothing could be recorded;
+        in both cases the next poll finds everything as it was. With `commits=False` the events are
+        made and returned, and nothing is kept.
+        """
+        memory = await self._remembered()
+        listing = await self._source.fetch(memory.digests)
+        observed_at, read_at = self._clock.now(), self._clock.monotonic()
+        events: tuple[Event, ...] = ()
+        if memory.state.baseline_at is None or listing.changed:
+            try:
+                events = await self._take(memory, listing, observed_at, read_at, commits=commits)
+            except StaleStateError:
+                self._memory = (
+                    None  # somebody else moved the project on: read its state anew, at the next poll
+                )
+                raise
+        elif commits and listing.complete:
+            memory.digests = listing.digests
+        if commits and listing.complete:
+            memory.read_at = (observed_at, read_at)
+        return Poll(listing=listing, events=events)
+
+    async def _remembered(self) -> _Memory:
+        if self._memory is None:
+            self._memory = _Memory(await self._ledger.enrol(self.project.identity, self.project.name))
+        return self._memory
+
+    async def _take(
+        self, memory: _Memory, listing: Listing, observed_at: datetime, read_at: float, *, commits: bool
+    ) -> tuple[Event, ...]:
+        state = memory.state
+        rows = tuple(task for task in listing.changed if self.rules.watches(task))
+        is_baseline = state.baseline_at is None
+        if is_baseline and not listing.complete:
+            return ()  # an incomplete poll is never a baseline
+        line = Baseline(at=state.baseline_at or listing.cloud_date or observed_at, policy=self.rules.baseline)
+        if is_baseline:
+            changes = first_listing(rows, line)
+        else:
+            known = await self._ledger.known(state.key, {task.job_id for task in rows})
+            changes = detect(known, rows, line)
+        reading = self._reading(memory, observed_at, read_at)
+        tasks, routed = self._recordable(changes, reading)
+        sequence = state.sequence
+        if is_baseline:
+            sequence += 1
+            routed.insert(0, self._routed(self._baseline_event(changes, sequence, observed_at), None))
+        events = tuple(item.event for item in routed)
+        if not commits:
+            return events
+        if tasks or routed:
+            read_on_record = observed_at if listing.complete else _last_complete(memory)
+            record = PollRecord(
+                project=state.key,
+                revision=state.revision,
+                tasks=tasks,
+                events=routed,
+                observed_at=read_on_record,
+                baseline_at=line.at if is_baseline else None,
+                sequence=sequence,
+            )
+            await self._ledger.commit(record)
+            memory.state = replace(
+                state,
+                revision=state.revision + 1,
+                sequence=sequence,
+                baseline_at=line.at,
+                observed_at=read_on_record,
+                open_tasks=_still_open(state.open_tasks, tasks),
+            )
+        is_pending = any(change.known.pending_count for change in changes)
+        memory.digests = None if is_pending or not listing.complete else listing.digests
+        if events:
+            self._told(events)
+        return events
+
+    def _recordable(self, changes: Iterable[Change], reading: Reading) -> tuple[list[Known], list[Routed]]:
+        tasks: list[Known] = []
+        routed: list[Routed] = []
+        for change in changes:
+            known = change.known
+            if change.transition is not None:
+                known = replace(known, sequence=known.sequence + 1)
+                event = task_event(
+                    change.transition,
+                    project=self.project,
+                    sequence=known.sequence,
+                    reading=reading,
+                    failure_severities=self.rules.failure_severities,
+                )
+                routed.append(self._routed(event, known.task.job_id))
+            tasks.append(known)
+        return tasks, routed
+
+    def _baseline_event(self, changes: Sequence[Change], sequence: int, observed_at: datetime) -> Event:
+        counts = Counter(change.known.task.status for change in changes)
+        return baseline_event(project=self.project, sequence=sequence, counts=counts, observed_at=observed_at)
+
+    def _routed(self, event: Event, job_id: str | None) -> Routed:
+        return Routed(event=event, job_id=job_id, hops=route(self._routes, event.attributes))
+
+    def _reading(self, memory: _Memory, observed_at: datetime, read_at: float) -> Reading:
+        """Say how far back the reading before this one lies.
+
+        Within a run the monotonic clock measures the gap. Across runs only the wall clock is left;
+        such a reading is late by definition.
+        """
+        if memory.read_at is not None:
+            previous, previous_read_at = memory.read_at
+            gap = read_at - previous_read_at
+            late = gap > self.rules.cadence.lateness(is_active=self.is_active)
+            return Reading(observed_at=observed_at, previous_observed_at=previous, gap_seconds=gap, late=late)
+        earlier = memory.state.observed_at
+        if earlier is None:
+            return Reading(observed_at=observed_at, previous_observed_at=None, gap_seconds=None, late=False)
+        gap = max(0.0, (observed_at - earlier).total_seconds())
+        return Reading(observed_at=observed_at, previous_observed_at=earlier, gap_seconds=gap, late=True)
+
+
+def _last_complete(memory: _Memory) -> datetime | None:
+    return memory.read_at[0] if memory.read_at is not None else memory.state.observed_at
+
+
+def _still_open(open_tasks: frozenset[str], tasks: Iterable[Known]) -> frozenset[str]:
+    seen = {known.task.job_id: known.task.has_ended for known in tasks}
+    return (open_tasks - seen.keys()) | {job_id for job_id, has_ended in seen.items() if not has_ended}

@@ -1,0 +1,126 @@
+"""What the engine asks of the world. Each port is as narrow as its one consumer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from taskwatch.core.route import Hop
+from taskwatch.errors import TaskwatchError
+from taskwatch.model.delivery import DeliveryId, Message, Outcome, Queued, Reason, Scope
+from taskwatch.model.event import Event
+from taskwatch.model.project import Digests, Identity, Listing
+from taskwatch.model.task import Known
+
+
+class TaskSource(Protocol):
+    """Reads the task list of one project."""
+
+    async def fetch(self, known: Digests | None) -> Listing:
+        """Read the whole list once.
+
+        Raises CloudError when nothing usable was read. When a later page fails, what the pages
+        before it said still counts: the listing is then not complete and carries the failure.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectState:
+    """Where the store stands with a project."""
+
+    key: int  # the store's own number of the project
+    revision: int  # counts its commits; a commit must name the one it is built upon
+    sequence: int  # of the events about the project itself
+    baseline_at: (
+        datetime | None
+    )  # the cloud's Date at the baseline, else our own clock's; None: no baseline yet
+    observed_at: datetime | None  # the last complete reading on record
+    open_tasks: frozenset[str]  # ids of the tasks that had not ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """An event, and where it goes."""
+
+    event: Event
+    job_id: str | None  # None: about the project itself
+    hops: tuple[Hop, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollRecord:
+    """All that one poll changes; recorded in one transaction or not at all."""
+
+    project: int
+    revision: int  # of the ProjectState this is built upon
+    tasks: Sequence[Known]  # rows to insert or replace
+    events: Sequence[Routed]  # in the order of recording
+    observed_at: datetime | None  # the last complete reading, this one included
+    baseline_at: datetime | None = None  # set by the poll that is the baseline
+    sequence: int  # of the project itself, after these events
+
+
+class StaleStateError(TaskwatchError):
+    """The project was changed by somebody else since its state was read; read it again."""
+
+
+class Ledger(Protocol):
+    """The poller's side of the store."""
+
+    async def enrol(self, identity: Identity, name: str) -> ProjectState:
+        """Return the state of the project, new or known. The name may have changed."""
+        ...
+
+    async def known(self, project: int, job_ids: Iterable[str]) -> dict[str, Known]:
+        """Return what is remembered of these tasks."""
+        ...
+
+    async def commit(self, record: PollRecord) -> None:
+        """Make all of it durable, or nothing. Raises StaleStateError or StoreFailedError."""
+        ...
+
+
+class Outbox(Protocol):
+    """The lane's side of the store."""
+
+    async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
+        """Return pending deliveries with ids above `after`, in the order of recording."""
+        ...
+
+    async def body(self, delivery: DeliveryId) -> bytes | None:
+        """Return the frozen body of a delivery that is still pending; None once it is not."""
+        ...
+
+    async def record(self, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
+        """Make the outcome of one attempt durable."""
+        ...
+
+
+class FreshnessSink(Protocol):
+    """Keeps when each project was last read completely, in one small row."""
+
+    async def keep_freshness(self, observed: Mapping[int, datetime]) -> None: ...
+
+
+@dataclass(eq=False)
+class DeliveryError(TaskwatchError):
+    """A notifier could not deliver. Says why, and whom it speaks of; never shows a secret."""
+
+    reason: Reason
+    detail: str
+    scope: Scope = Scope.EVENT
+    retry_after: float | None = None  # seconds, as the receiver asked
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class Notifier(Protocol):
+    """Talks to one receiver. Returning means that the receiver has the message."""
+
+    async def notify(self, message: Message) -> None:
+        """Deliver once. Raises DeliveryError; the lane decides whether and when to try again."""
+        ...
+
+    async def close(self) -> None: ...

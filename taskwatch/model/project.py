@@ -1,0 +1,66 @@
+"""What a project is, and what one poll of it read."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from taskwatch.model.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A project is a tenant of a service at a host. Its name is a label and may change."""
+
+    service: str
+    host: str  # host, with the port where it is not the scheme's
+    project_id: str
+
+    def __str__(self) -> str:
+        return f"{self.service}/{self.host}/{self.project_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A configured project, as events name it."""
+
+    identity: Identity
+    name: str
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageDigest:
+    """One page as it was read last: enough to know it again, nothing to read from it."""
+
+    digest: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digests:
+    """Digests of a listing whose every row the store holds.
+
+    It is exact or it is not kept at all: a stale digest would hide a true change for ever.
+    """
+
+    pages: tuple[PageDigest, ...]
+    rows: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What one poll read.
+
+    `changed` holds the rows that differ from the digests the poll was given, and every other
+    reading of the same ids in this listing. An id may stand in it more than once.
+    """
+
+    changed: tuple[Task, ...]
+    rows: int  # distinct tasks read, changed or not
+    complete: bool  # every page was read
+    clean: bool  # no row was quarantined
+    quarantined: int = 0
+    cloud_date: datetime | None = None  # the Date header of the last page
+    digests: Digests | None = None  # None: the next poll compares every row with the store
+    failure: Exception | None = None  # why it is not complete
+    pages: int = 0
+    requests: int = 0

@@ -1,0 +1,50 @@
+"""The receiver `log`: each event is one line of the daemon's own log."""
+
+from typing import Literal
+
+import msgspec
+
+from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.model.delivery import Message
+from taskwatch.telemetry import Logger
+
+
+class LogOptions(ReceiverOptions):
+    """`{name: …, type: log}`: nothing more to say."""
+
+    type: Literal["log"]
+
+
+class _Data(msgspec.Struct):
+    severity: str
+    summary: str
+    project: dict[str, object]
+
+
+class _Told(msgspec.Struct):
+    type: str
+    subject: str
+    data: _Data
+
+
+class LogNotifier:
+    """Writes the event as a line at its severity: critical as error, warning as warning, info as info."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+
+    async def notify(self, message: Message) -> None:
+        event = msgspec.json.decode(message.body, type=_Told)
+        write = {"critical": self._log.error, "warning": self._log.warning}.get(
+            event.data.severity, self._log.info
+        )
+        write(
+            event.type,
+            summary=event.data.summary,
+            project=event.data.project["name"],
+            subject=event.subject,
+            event_id=message.event_id,
+        )
+
+    async def close(self) -> None:
+        """Nothing is held open."""

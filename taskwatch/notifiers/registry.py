@@ -1,0 +1,23 @@
+"""The kinds of receivers: one line each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.engine.ports import Notifier
+from taskwatch.notifiers import log, webhook
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What `type:` names: the options it takes, and how it is opened (options, clock=, log=)."""
+
+    options: type[ReceiverOptions]
+    open: Callable[..., Notifier]
+
+
+NOTIFIERS: Final[dict[str, Kind]] = {
+    "log": Kind(log.LogOptions, log.open_notifier),
+    "webhook": Kind(webhook.WebhookOptions, webhook.open_notifier),
+}

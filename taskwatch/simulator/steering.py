@@ -1,0 +1,195 @@
+"""`/_simulator/`: what a person or a test asks of the simulated cloud itself.
+
+No token is asked for here and no fault strikes: whoever reaches the listener steers it.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+
+from aiohttp import web
+
+from taskwatch.simulator.catalogue import BACKUP, COMPLETED, FAILED, KINDS
+from taskwatch.simulator.cloud import Cloud, Project
+from taskwatch.simulator.work import Task, Transition
+
+_LONGEST_TASK = 7 * 86_400.0
+_MAX_TEXT = 1_000
+_MAX_NUMBER = 1_000_000_000
+
+
+class _UnclearError(ValueError):
+    """What was asked cannot be done as it is; the text says why."""
+
+
+def routes(cloud: Cloud) -> list[web.RouteDef]:
+    """Return the routes that steer this cloud."""
+    steering = _Steering(cloud)
+    return [
+        web.get("/_simulator/projects", _plainly(steering.projects)),
+        web.get("/_simulator/truth", _plainly(steering.truth)),
+        web.get("/_simulator/faults", _plainly(steering.faults)),
+        web.post("/_simulator/faults", _plainly(steering.order_fault)),
+        web.delete("/_simulator/faults", _plainly(steering.clear_faults)),
+        web.post("/_simulator/tasks", _plainly(steering.provoke)),
+    ]
+
+
+_Action = Callable[[web.Request], Awaitable[dict[str, object]]]
+
+
+def _plainly(action: _Action) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Answer with the JSON of what the action returns, or with one line that says what is wrong."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            return web.json_response(await action(request))
+        except ValueError as error:
+            return web.json_response({"error": str(error)}, status=400)
+
+    return answer
+
+
+class _Steering:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    async def projects(self, _request: web.Request) -> dict[str, object]:
+        listed = [
+            {"name": project.name, "project_id": project.project_id} for project in self._cloud.projects
+        ]
+        return {"now": self._cloud.now().isoformat(), "projects": listed}
+
+    async def truth(self, request: web.Request) -> dict[str, object]:
+        """Every transition since the start, or since `?since=`, of one project or all."""
+        since = _moment(request.query["since"]) if "since" in request.query else self._cloud.began
+        happened = self._cloud.transitions(since, project_id=self._project_id(request.query.get("project")))
+        return {"now": self._cloud.now().isoformat(), "transitions": [_transition(one) for one in happened]}
+
+    async def faults(self, _request: web.Request) -> dict[str, object]:
+        return {"faults": self._cloud.faults.in_force()}
+
+    async def order_fault(self, request: web.Request) -> dict[str, object]:
+        asked = await _body(request, {"kind", "project", "count", "seconds", "probability", "retry_after"})
+        self._cloud.faults.add(
+            _text(asked, "kind") or "",
+            project_id=self._project_id(_text(asked, "project")),
+            count=_whole(asked, "count"),
+            seconds=_number(asked, "seconds"),
+            probability=_number(asked, "probability"),
+            retry_after=_whole(asked, "retry_after"),
+        )
+        return {"faults": self._cloud.faults.in_force()}
+
+    async def clear_faults(self, _request: web.Request) -> dict[str, object]:
+        self._cloud.faults.clear()
+        return {"faults": []}
+
+    async def provoke(self, request: web.Request) -> dict[str, object]:
+        asked = await _body(
+            request, {"project", "name", "seconds", "outcome", "fail_reason", "instance_name"}
+        )
+        project = self._project(_text(asked, "project"))
+        name = _text(asked, "name") or BACKUP
+        if name not in KINDS:
+            raise _UnclearError(f"name must be one of: {', '.join(KINDS)}")
+        seconds = _number(asked, "seconds")
+        if seconds is not None and not 0 < seconds <= _LONGEST_TASK:
+            raise _UnclearError(f"seconds must be more than 0 and at most {_LONGEST_TASK:.0f}")
+        task = self._cloud.provoke(
+            project.project_id,
+            name=name,
+            seconds=30.0 if seconds is None else seconds,
+            fail_reason=_fail_reason(asked, name),
+            instance_name=_text(asked, "instance_name"),
+        )
+        return {"project": project.name, "task": _task(task)}
+
+    def _project_id(self, name_or_id: str | None) -> str | None:
+        return None if name_or_id is None else self._project(name_or_id).project_id
+
+    def _project(self, name_or_id: str | None) -> Project:
+        """Return the project that is meant, the first one if none is named."""
+        project = self._cloud.projects[0] if name_or_id is None else self._cloud.find(name_or_id)
+        if project is None:
+            raise _UnclearError(f"no project has the name or id {name_or_id!r}")
+        return project
+
+
+def _fail_reason(asked: Mapping[str, object], name: str) -> str | None:
+    outcome = _text(asked, "outcome")
+    if outcome not in (None, COMPLETED, FAILED):
+        raise _UnclearError(f"outcome must be {COMPLETED} or {FAILED}")
+    reason = _text(asked, "fail_reason")
+    if outcome == COMPLETED and reason is not None:
+        raise _UnclearError("a task that completes has no fail_reason")
+    if outcome == FAILED and reason is None:
+        return KINDS[name].reasons[0]
+    return reason
+
+
+async def _body(request: web.Request, known: set[str]) -> Mapping[str, object]:
+    """Read the JSON object, whatever content type curl put on it."""
+    try:
+        asked = json.loads(await request.read() or b"{}")
+    except RecursionError as error:
+        raise _UnclearError("the body is nested too deeply") from error
+    if not isinstance(asked, dict):
+        raise _UnclearError("the body must be a JSON object")
+    if unknown := sorted(asked.keys() - known):
+        raise _UnclearError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    return asked
+
+
+def _text(asked: Mapping[str, object], key: str) -> str | None:
+    value = asked.get(key)
+    if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_TEXT):
+        raise _UnclearError(f"{key} must be text of 1 to {_MAX_TEXT} characters")
+    return value
+
+
+def _number(asked: Mapping[str, object], key: str) -> float | None:
+    value = asked.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
+        raise _UnclearError(f"{key} must be a number of at most {_MAX_NUMBER}")  # NaN is at most nothing
+    return float(value)
+
+
+def _whole(asked: Mapping[str, object], key: str) -> int | None:
+    value = _number(asked, key)
+    if value is not None and not value.is_integer():
+        raise _UnclearError(f"{key} must be a whole number")
+    return None if value is None else int(value)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise _UnclearError("since must carry a time zone")
+    return moment
+
+
+def _transition(happened: Transition) -> dict[str, object]:
+    return {
+        "at": happened.at.isoformat(),
+        "project_id": happened.project_id,
+        "job_id": happened.job_id,
+        "name": happened.name,
+        "instance_name": happened.instance_name,
+        "from": happened.before,
+        "to": happened.after,
+        "fail_reason": happened.fail_reason,
+    }
+
+
+def _task(task: Task) -> dict[str, object]:
+    return {
+        "job_id": task.job_id,
+        "name": task.name,
+        "status": task.status,
+        "created_at": task.created_at.isoformat(),
+        "instance_id": task.instance_id,
+        "instance_name": task.instance_name,
+    }

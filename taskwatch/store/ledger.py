@@ -1,0 +1,209 @@
+"""The poller's statements: projects, tasks, and the one commit that joins them with their events.
+
+Each function is the body of one transaction; the writer begins and commits it.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import apsw
+
+from taskwatch.engine.ports import PollRecord, ProjectState, Routed, StaleStateError
+from taskwatch.model.project import Identity
+from taskwatch.model.task import Instance, Known, Task
+from taskwatch.store.instants import from_stored, to_stored
+
+_ENROL: Final = """
+INSERT INTO projects (service, host, project_id, name) VALUES (?, ?, ?, ?)
+ON CONFLICT (service, host, project_id) DO UPDATE SET name = excluded.name
+RETURNING id, revision, sequence, baseline_at, observed_at
+"""
+
+_OPEN_TASKS: Final = "SELECT job_id FROM tasks WHERE project = ? AND open = 1"
+
+_KNOWN: Final = """
+SELECT job_id, name, status, progress, fail_reason, created_at, ended_at,
+       instance_id, instance_name, instance_status,
+       revision, sequence, pending_status, pending_count
+FROM tasks WHERE project = ? AND job_id = ?
+"""
+
+# A baseline stands once it is set: nothing may move it silently.
+_ADVANCE: Final = """
+UPDATE projects
+SET revision = revision + 1, sequence = :sequence,
+    observed_at = coalesce(:observed_at, observed_at),
+    baseline_at = coalesce(baseline_at, :baseline_at)
+WHERE id = :project AND revision = :revision
+"""
+
+# A task that is written was read: it is not absent.
+_PUT_TASK: Final = """
+INSERT INTO tasks (
+    project, job_id, name, status, open, progress, fail_reason, created_at, ended_at,
+    instance_id, instance_name, instance_status,
+    revision, sequence, pending_status, pending_count, changed_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (project, job_id) DO UPDATE SET
+    name = excluded.name, status = excluded.status, open = excluded.open,
+    progress = excluded.progress, fail_reason = excluded.fail_reason,
+    created_at = excluded.created_at, ended_at = excluded.ended_at,
+    instance_id = excluded.instance_id, instance_name = excluded.instance_name,
+    instance_status = excluded.instance_status,
+    revision = excluded.revision, sequence = excluded.sequence,
+    pending_status = excluded.pending_status, pending_count = excluded.pending_count,
+    changed_at = excluded.changed_at, absent_polls = 0, absent_since = NULL
+"""
+
+_ADD_EVENT: Final = """
+INSERT INTO events (id, project, subject, job_id, type, severity, summary, sequence, time, body)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_ADD_DELIVERY: Final = "INSERT INTO deliveries (event, receiver, path) VALUES (?, ?, ?)"
+
+_FRESHNESS: Final = "SELECT observed FROM freshness WHERE id = 1"
+
+# Merged, not replaced: a project that was not read since the start keeps its last reading.
+_KEEP_FRESHNESS: Final = """
+INSERT INTO freshness (id, observed) VALUES (1, ?)
+ON CONFLICT (id) DO UPDATE SET observed = json_patch(observed, excluded.observed)
+"""
+
+
+def enrol(connection: apsw.Connection, identity: Identity, name: str) -> ProjectState:
+    """Return the state of the project, made now if it is new."""
+    names = (identity.service, identity.host, identity.project_id, name)
+    row: tuple[Any, ...] = connection.execute(_ENROL, names).fetchall()[0]
+    key, revision, sequence, baseline_at, observed_at = row
+    open_tasks = frozenset(job_id for (job_id,) in connection.execute(_OPEN_TASKS, (key,)))
+    return ProjectState(
+        key=key,
+        revision=revision,
+        sequence=sequence,
+        baseline_at=from_stored(baseline_at),
+        observed_at=latest(from_stored(observed_at), freshness(connection).get(key)),
+        open_tasks=open_tasks,
+    )
+
+
+def known(connection: apsw.Connection, project: int, job_ids: Iterable[str]) -> dict[str, Known]:
+    """Return what is remembered of these tasks; unknown ids are left out."""
+    rows = connection.executemany(_KNOWN, ((project, job_id) for job_id in job_ids))
+    return {row[0]: _known(row) for row in rows}
+
+
+def commit(connection: apsw.Connection, record: PollRecord, *, at: datetime) -> None:
+    """Record a poll. Raises StaleStateError if it is built upon another state than the store's."""
+    connection.execute(
+        _ADVANCE,
+        {
+            "project": record.project,
+            "revision": record.revision,
+            "sequence": record.sequence,
+            "observed_at": to_stored(record.observed_at),
+            "baseline_at": to_stored(record.baseline_at),
+        },
+    )
+    if connection.changes() == 0:
+        raise StaleStateError(f"revision {record.revision} of project {record.project} is not the latest")
+    changed_at = to_stored(at)
+    connection.executemany(_PUT_TASK, (_task_row(record.project, task, changed_at) for task in record.tasks))
+    connection.executemany(_ADD_DELIVERY, _add_events(connection, record.project, record.events))
+
+
+def keep_freshness(connection: apsw.Connection, observed: Mapping[int, datetime]) -> None:
+    """Remember when each of these projects was last read."""
+    text = json.dumps({str(project): to_stored(instant) for project, instant in observed.items()})
+    connection.execute(_KEEP_FRESHNESS, (text,))
+
+
+def freshness(connection: apsw.Connection) -> dict[int, datetime]:
+    """Return when each project was last read without anything to record."""
+    text = connection.execute(_FRESHNESS).get
+    return {int(project): from_stored(instant) for project, instant in json.loads(text or "{}").items()}
+
+
+def latest(*instants: datetime | None) -> datetime | None:
+    return max((instant for instant in instants if instant is not None), default=None)
+
+
+def _add_events(
+    connection: apsw.Connection, project: int, routed: Iterable[Routed]
+) -> Iterator[tuple[int, str, str]]:
+    """Insert the events in their order; yield the delivery of each hop.
+
+    An id that the store holds already is refused: each id is recorded once, and a second one would
+    mean that the state it was derived from was recorded without it.
+    """
+    for item in routed:
+        event = item.event
+        connection.execute(
+            _ADD_EVENT,
+            (
+                event.id,
+                project,
+                event.subject,
+                item.job_id,
+                event.type,
+                event.severity,
+                event.summary,
+                event.sequence,
+                to_stored(event.time),
+                event.body,
+            ),
+        )
+        seq = connection.last_insert_rowid()
+        for hop in item.hops:
+            yield seq, hop.receiver, hop.path
+
+
+def _task_row(project: int, known: Known, changed_at: int) -> tuple[str | int | None, ...]:
+    task = known.task
+    return (
+        project,
+        task.job_id,
+        task.name,
+        task.status,
+        0 if task.has_ended else 1,
+        task.progress,
+        task.fail_reason,
+        to_stored(task.created_at),
+        to_stored(task.ended_at),
+        task.instance.id,
+        task.instance.name,
+        task.instance.status,
+        known.revision,
+        known.sequence,
+        known.pending_status,
+        known.pending_count,
+        changed_at,
+    )
+
+
+def task_of(row: tuple[Any, ...]) -> Task:
+    """Read a task from the columns job_id to instance_status, in the order of the table."""
+    job_id, name, status, progress, fail_reason, created_at, ended_at, *instance = row
+    return Task(
+        job_id=job_id,
+        name=name,
+        status=status,
+        progress=progress,
+        fail_reason=fail_reason,
+        created_at=from_stored(created_at),
+        ended_at=from_stored(ended_at),
+        instance=Instance(id=instance[0], name=instance[1], status=instance[2]),
+    )
+
+
+def _known(row: tuple[Any, ...]) -> Known:
+    revision, sequence, pending_status, pending_count = row[10:]
+    return Known(
+        task=task_of(row[:10]),
+        revision=revision,
+        sequence=sequence,
+        pending_status=pending_status,
+        pending_count=pending_count,
+    )

@@ -1,0 +1,68 @@
+"""The lock of a store: one daemon at a time.
+
+It is an flock, so the death of its holder releases it, however it died. The file is never deleted:
+two processes could otherwise each hold a lock of that name. What it says is for people; whether the
+store is held is decided by the flock alone.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from taskwatch.errors import StoreHeldError
+from taskwatch.store.files import PRIVATE, adopt, sibling
+
+_TEXT_BOUND: Final = 4096
+
+
+class StoreLock:
+    """A held lock. It ends with `release` or with the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def acquire(store: Path, *, since: datetime) -> StoreLock:
+    """Take the lock of the store without waiting. Raises StoreHeldError, which names the holder."""
+    path = sibling(store, ".lock")
+    # O_CLOEXEC: a program that the daemon starts must not hold the store after it.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
+    try:
+        adopt(path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _sign(descriptor, since)
+    except BlockingIOError as error:
+        text = os.pread(descriptor, _TEXT_BOUND, 0)
+        os.close(descriptor)
+        raise StoreHeldError(
+            f"{store} is held by {_holder(text)}; stop it, or point store.path elsewhere"
+        ) from error
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return StoreLock(descriptor)
+
+
+def _sign(descriptor: int, since: datetime) -> None:
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since.isoformat()}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+
+def _holder(text: bytes) -> str:
+    try:
+        holder = json.loads(text)
+        pid, host = int(holder["pid"]), str(holder["host"])
+        since = datetime.fromisoformat(holder["since"]).astimezone(UTC)
+    except (ValueError, TypeError, KeyError):  # it is being written at this moment
+        return "another process"
+    return f"pid {pid} on {host} since {since:%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,279 @@
+"""Reads a store beside its daemon, or without one, over a second connection that cannot write.
+
+The write-ahead log lets it read while the daemon commits; neither waits for the other. Each method
+reads one moment of the store, newest first.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+import apsw
+
+from taskwatch.errors import StoreFailedError, StoreUnusableError
+from taskwatch.model.delivery import DeliveryId
+from taskwatch.model.event import EventId
+from taskwatch.model.project import Identity
+from taskwatch.store import ledger
+from taskwatch.store.instants import from_stored, to_stored
+from taskwatch.store.opening import BUSY_MILLISECONDS, translated
+from taskwatch.store.rows import DeliveryRow, EventRow, ProjectRow, TaskRow
+from taskwatch.store.schema import (
+    load_migrations,
+    require_not_newer,
+    require_ours,
+    require_whole,
+    version_of,
+)
+
+# A filter that is not given is NULL, and its line is true: the text of a statement never changes.
+
+_PROJECTS: Final = """
+SELECT p.id, p.service, p.host, p.project_id, p.name, p.baseline_at, p.observed_at,
+       (SELECT count(*) FROM tasks t WHERE t.project = p.id),
+       (SELECT count(*) FROM tasks t WHERE t.project = p.id AND t.open = 1)
+FROM projects p
+WHERE (:project IS NULL OR p.name = :project)
+ORDER BY p.id DESC LIMIT :limit
+"""
+
+_TASKS: Final = """
+SELECT p.name, t.revision, t.changed_at,
+       t.job_id, t.name, t.status, t.progress, t.fail_reason, t.created_at, t.ended_at,
+       t.instance_id, t.instance_name, t.instance_status
+FROM tasks t JOIN projects p ON p.id = t.project
+WHERE (:project IS NULL OR p.name = :project)
+  AND (:job_id IS NULL OR t.job_id = :job_id)
+  AND (:status IS NULL OR t.status = :status COLLATE NOCASE)
+  AND (:name IS NULL OR t.name GLOB :name)
+  AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
+  AND (:since IS NULL OR t.changed_at >= :since)
+ORDER BY coalesce(t.created_at, t.changed_at) DESC, t.job_id LIMIT :limit
+"""
+
+_EVENTS: Final = """
+SELECT e.id, p.name, e.subject, e.job_id, e.type, e.severity, e.summary, e.sequence, e.time, e.body
+FROM events e
+JOIN projects p ON p.id = e.project
+LEFT JOIN tasks t ON t.project = e.project AND t.job_id = e.job_id
+WHERE (:project IS NULL OR p.name = :project)
+  AND (:event_id IS NULL OR e.id = :event_id)
+  AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))
+  AND (:name IS NULL OR t.name GLOB :name)
+  AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
+  AND (:since IS NULL OR e.time >= :since)
+ORDER BY e.seq DESC LIMIT :limit
+"""
+
+_DELIVERIES: Final = """
+SELECT d.id, d.receiver, d.path, d.state, d.attempts, d.last_reason, d.last_detail, d.why,
+       d.first_attempt_at, d.last_attempt_at, d.done_at,
+       e.id, e.type, p.name, e.subject, e.summary, e.time
+FROM deliveries d
+JOIN events e ON e.seq = d.event
+JOIN projects p ON p.id = e.project
+WHERE (:project IS NULL OR p.name = :project)
+  AND (:event_id IS NULL OR e.id = :event_id)
+  AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))
+  AND (:receiver IS NULL OR d.receiver = :receiver)
+  AND (:state IS NULL OR d.state = :state)
+  AND (:since IS NULL OR e.time >= :since)
+ORDER BY d.id DESC LIMIT :limit
+"""
+
+
+class StoreReader:
+    """A store, to be looked at. A context manager; used from one thread at a time.
+
+    Filters that are not given let everything pass. `name` is a glob over the name of the task;
+    `instance` is an id or a name; `event_type` stands with or without its `taskwatch.`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the store. Raises StoreFailedError if there is no store yet, or none that this user may read."""
+        self._path = path.resolve()
+        with self._told():
+            self._connection = _connect(self._path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def projects(self, *, project: str | None = None, limit: int = 100) -> list[ProjectRow]:
+        """Return the projects ever enrolled, the latest first."""
+        with self._told(), self._connection:  # two reads, one moment
+            kept = ledger.freshness(self._connection)
+            rows: list[tuple[Any, ...]] = self._connection.execute(
+                _PROJECTS, {"project": project, "limit": limit}
+            ).fetchall()
+        return [_project(row, kept.get(row[0])) for row in rows]
+
+    def tasks(
+        self,
+        *,
+        project: str | None = None,
+        job_id: str | None = None,
+        status: str | None = None,
+        name: str | None = None,
+        instance: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[TaskRow]:
+        """Return tasks by their creation; `since` is about when they changed last."""
+        filters = {"project": project, "job_id": job_id, "status": status, "name": name, "instance": instance}
+        return [_task(row) for row in self._rows(_TASKS, filters, since=since, limit=limit)]
+
+    def events(
+        self,
+        *,
+        project: str | None = None,
+        event_id: str | None = None,
+        event_type: str | None = None,
+        name: str | None = None,
+        instance: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[EventRow]:
+        """Return events in the reverse order of their recording."""
+        filters = {
+            "project": project,
+            "event_id": event_id,
+            "event_type": event_type,
+            "name": name,
+            "instance": instance,
+        }
+        return [_event(row) for row in self._rows(_EVENTS, filters, since=since, limit=limit)]
+
+    def deliveries(
+        self,
+        *,
+        project: str | None = None,
+        event_id: str | None = None,
+        event_type: str | None = None,
+        receiver: str | None = None,
+        state: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[DeliveryRow]:
+        """Return deliveries in the reverse order of their recording; `since` is about their events."""
+        filters = {
+            "project": project,
+            "event_id": event_id,
+            "event_type": event_type,
+            "receiver": receiver,
+            "state": state,
+        }
+        return [_delivery(row) for row in self._rows(_DELIVERIES, filters, since=since, limit=limit)]
+
+    def _rows(
+        self, statement: str, filters: dict[str, str | None], *, since: datetime | None, limit: int
+    ) -> list[tuple[Any, ...]]:
+        with self._told():
+            return self._connection.execute(
+                statement, {**filters, "since": to_stored(since), "limit": limit}
+            ).fetchall()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        with translated(self._path):
+            try:
+                yield
+            except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
+                raise StoreFailedError(
+                    f"{self._path} cannot be read by uid {os.geteuid()}: without a running daemon SQLite has to "
+                    f"write {self._path.name}-shm beside it; run this as uid {self._path.stat().st_uid}"
+                ) from error
+
+
+def _connect(path: Path) -> apsw.Connection:
+    if not path.exists():
+        raise StoreFailedError(f"no store at {path} yet: start taskwatch run once")
+    path.open("rb").close()  # the system's error says more than SQLite's
+    connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
+    try:
+        connection.set_busy_timeout(BUSY_MILLISECONDS)
+        connection.pragma("trusted_schema", "off")
+        _check(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: apsw.Connection, path: Path) -> None:
+    newest = load_migrations()[-1].number
+    require_ours(connection, path)
+    require_not_newer(connection, path, known=newest)
+    require_whole(connection)
+    if version_of(connection) < newest:
+        raise StoreUnusableError(f"{path} is of an older taskwatch; taskwatch run brings it up to date")
+
+
+def _project(row: tuple[Any, ...], kept: datetime | None) -> ProjectRow:
+    _, service, host, project_id, name, baseline_at, observed_at, tasks, open_tasks = row
+    return ProjectRow(
+        identity=Identity(service=service, host=host, project_id=project_id),
+        name=name,
+        baseline_at=from_stored(baseline_at),
+        observed_at=ledger.latest(from_stored(observed_at), kept),
+        tasks=tasks,
+        open_tasks=open_tasks,
+    )
+
+
+def _task(row: tuple[Any, ...]) -> TaskRow:
+    project, revision, changed_at, *columns = row
+    return TaskRow(
+        project=project,
+        task=ledger.task_of(tuple(columns)),
+        revision=revision,
+        changed_at=from_stored(changed_at),
+    )
+
+
+def _event(row: tuple[Any, ...]) -> EventRow:
+    event_id, project, subject, job_id, event_type, severity, summary, sequence, time, body = row
+    return EventRow(
+        id=EventId(event_id),
+        project=project,
+        subject=subject,
+        job_id=job_id,
+        type=event_type,
+        severity=severity,
+        summary=summary,
+        sequence=sequence,
+        time=from_stored(time),
+        body=body,
+    )
+
+
+def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
+    delivery, receiver, path, state, attempts, reason, detail, why, *rest = row
+    first_attempt_at, last_attempt_at, done_at, event_id, event_type, project, subject, summary, time = rest
+    return DeliveryRow(
+        id=DeliveryId(delivery),
+        receiver=receiver,
+        path=path,
+        state=state,
+        attempts=attempts,
+        last_reason=reason,
+        last_detail=detail,
+        why=why,
+        first_attempt_at=from_stored(first_attempt_at),
+        last_attempt_at=from_stored(last_attempt_at),
+        done_at=from_stored(done_at),
+        event_id=EventId(event_id),
+        type=event_type,
+        project=project,
+        subject=subject,
+        summary=summary,
+        time=from_stored(time),
+    )

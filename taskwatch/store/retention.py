@@ -1,0 +1,91 @@
+"""Retention: what may be forgotten, a bounded batch a transaction.
+
+An event stays while any of its deliveries is pending or held, however old. A task stays while it is
+open, while any event of it remains (its return would otherwise repeat a recorded id), and for 30
+days after it left the month that the cloud lists.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import apsw
+
+BATCH: Final = 500  # rows, or pages, a transaction
+TASKS_KEPT: Final = timedelta(days=31 + 30)
+
+_DELIVERIES: Final = """
+DELETE FROM deliveries WHERE id IN (
+    SELECT d.id FROM events e JOIN deliveries d ON d.event = e.seq
+    WHERE e.time < :before AND NOT EXISTS (
+        SELECT 1 FROM deliveries w WHERE w.event = e.seq AND w.state IN ('pending', 'held')
+    )
+    LIMIT :limit
+)
+"""
+
+_EVENTS: Final = """
+DELETE FROM events WHERE seq IN (
+    SELECT e.seq FROM events e
+    WHERE e.time < :before AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq)
+    LIMIT :limit
+)
+"""
+
+# By the latest instant that anything is known to have happened to it. It is not documented which of
+# them the cloud's month counts from.
+_TASKS: Final = """
+DELETE FROM tasks WHERE (project, job_id) IN (
+    SELECT t.project, t.job_id FROM tasks t
+    WHERE t.open = 0
+      AND t.changed_at < :before
+      AND coalesce(t.created_at, 0) < :before
+      AND coalesce(t.ended_at, 0) < :before
+      AND NOT EXISTS (SELECT 1 FROM events e WHERE e.project = t.project AND e.job_id = t.job_id)
+    LIMIT :limit
+)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How many rows were forgotten."""
+
+    events: int
+    deliveries: int
+    tasks: int
+
+
+Batch = Callable[[apsw.Connection], int]
+
+
+def deliveries(before: int) -> Batch:
+    """Forget deliveries of events older than this, of which none is pending or held."""
+    return _deletion(_DELIVERIES, before)
+
+
+def events(before: int) -> Batch:
+    """Forget events older than this that have no deliveries, or none any more."""
+    return _deletion(_EVENTS, before)
+
+
+def tasks(before: int) -> Batch:
+    """Forget ended tasks that nothing has happened to since."""
+    return _deletion(_TASKS, before)
+
+
+def pages(connection: apsw.Connection) -> int:
+    """Give free pages of the file back; return how many."""
+    free: int = connection.pragma("freelist_count")
+    connection.execute(f"PRAGMA incremental_vacuum({BATCH})").fetchall()
+    left: int = connection.pragma("freelist_count")
+    return free - left
+
+
+def _deletion(statement: str, before: int) -> Batch:
+    def delete(connection: apsw.Connection) -> int:
+        connection.execute(statement, {"before": before, "limit": BATCH})
+        return connection.changes()
+
+    return delete

@@ -1,0 +1,106 @@
+"""The store on SQLite: each public method is one transaction, answered once it is durable."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from taskwatch.clock import Clock
+from taskwatch.engine.ports import PollRecord, ProjectState
+from taskwatch.model.delivery import DeliveryId, Outcome, Queued
+from taskwatch.model.project import Identity
+from taskwatch.model.task import Known
+from taskwatch.store import ledger, outbox, retention
+from taskwatch.store.files import make_directory
+from taskwatch.store.instants import to_stored
+from taskwatch.store.lock import StoreLock, acquire
+from taskwatch.store.opening import mark_clean, open_connection, translated
+from taskwatch.store.retention import BATCH, Batch, Pruned
+from taskwatch.store.writer import Writer
+
+
+class SqliteStore:
+    """Ledger, Outbox and FreshnessSink of the engine, and retention. Used from one event loop."""
+
+    def __init__(self, *, writer: Writer, lock: StoreLock, clock: Clock) -> None:
+        self.lost: Final = writer.lost  # set once the disk refused a commit; the process then ends
+        self._writer = writer
+        self._lock = lock
+        self._clock = clock
+
+    async def enrol(self, identity: Identity, name: str) -> ProjectState:
+        """Return the state of the project, new or known. The name may have changed."""
+        return await self._writer.write(lambda connection: ledger.enrol(connection, identity, name))
+
+    async def known(self, project: int, job_ids: Iterable[str]) -> dict[str, Known]:
+        """Return what is remembered of these tasks."""
+        ids = tuple(job_ids)  # the caller's may change before the thread comes to it
+        return await self._writer.read(lambda connection: ledger.known(connection, project, ids))
+
+    async def commit(self, record: PollRecord) -> None:
+        """Make all of it durable, or nothing. Raises StaleStateError or StoreFailedError."""
+        now = self._clock.now()
+        await self._writer.write(lambda connection: ledger.commit(connection, record, at=now))
+
+    async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
+        """Return pending deliveries with ids above `after`, in the order of recording."""
+        return await self._writer.read(partial(outbox.pending, receiver=receiver, after=after, limit=limit))
+
+    async def body(self, delivery: DeliveryId) -> bytes | None:
+        """Return the frozen body of a delivery that is still pending; None once it is not."""
+        return await self._writer.read(lambda connection: outbox.body(connection, delivery))
+
+    async def record(self, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
+        """Make the outcome of one attempt durable, unless the delivery is pending no more."""
+        await self._writer.write(lambda connection: outbox.record(connection, delivery, outcome, at))
+
+    async def keep_freshness(self, observed: Mapping[int, datetime]) -> None:
+        """Remember when these projects were last read; what is known of others stays."""
+        kept = dict(observed)
+        await self._writer.write(lambda connection: ledger.keep_freshness(connection, kept))
+
+    async def prune(self, before: datetime) -> Pruned:
+        """Forget events older than this that are told, and ended tasks that are past their time.
+
+        In batches: other calls get their turn between them. The caller has made sure of the clock.
+        """
+        old_events = to_stored(before)
+        old_tasks = to_stored(self._clock.now() - retention.TASKS_KEPT)
+        pruned = Pruned(
+            deliveries=await self._exhaust(retention.deliveries(old_events)),
+            events=await self._exhaust(retention.events(old_events)),
+            tasks=await self._exhaust(retention.tasks(old_tasks)),
+        )
+        await self._exhaust(retention.pages)
+        return pruned
+
+    async def close(self) -> None:
+        """Do what is queued, close the store in order, and let go of its lock."""
+        await self._writer.close(mark_clean)
+        self._lock.release()
+
+    async def _exhaust(self, batch: Batch) -> int:
+        total = count = await self._writer.write(batch)
+        while count >= BATCH:
+            count = await self._writer.write(batch)
+            total += count
+        return total
+
+
+def open_store(path: Path, *, clock: Clock) -> SqliteStore:
+    """Open the store at this path, or create it, and hold it until it is closed.
+
+    Blocks: after an unclean stop the whole file is checked. Raises StoreHeldError, StoreUnusableError
+    where waiting cannot mend it, StoreFailedError where it can.
+    """
+    with translated(path):
+        whole = path.resolve()  # one store has one lock, by whatever link it is reached
+        make_directory(whole.parent)
+        lock = acquire(whole, since=clock.now())
+        try:
+            connection = open_connection(whole)
+        except BaseException:
+            lock.release()
+            raise
+    return SqliteStore(writer=Writer(connection), lock=lock, clock=clock)

@@ -1,0 +1,91 @@
+"""Logs: an event name and fields, for people on a terminal, as JSON for machines.
+
+Text of the cloud is hostile until shown otherwise: control characters, ANSI escapes, line
+separators and bidirectional overrides are escaped before anything reaches a log or a terminal.
+"""
+
+import logging
+import sys
+import unicodedata
+from collections.abc import MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+
+Logger = structlog.typing.FilteringBoundLogger
+
+MAX_FIELD: Final = 1000  # characters of one field in a log line
+_ESCAPED: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
+
+
+def printable(text: str, limit: int = MAX_FIELD) -> str:
+    """Return the text on one line, harmless to any terminal, at most `limit` characters and a mark."""
+    cut = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+    if cut.isascii() and cut.isprintable():
+        return cut
+    return "".join(_escaped(character) for character in cut)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _ESCAPED:
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def configure(*, format_: str, level: str, stream: TextIO | None = None) -> None:
+    """Send all logs to `stream` (standard error by default), one line each.
+
+    `auto` is `console` on a terminal and `json` elsewhere. A log pipe that is closed loses lines
+    and stops nothing.
+    """
+    target = stream if stream is not None else sys.stderr
+    is_terminal = target.isatty()
+    chosen = format_ if format_ != "auto" else ("console" if is_terminal else "json")
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if chosen == "json"
+        else structlog.dev.ConsoleRenderer(colors=is_terminal, sort_keys=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _harmless,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=lambda *_: _LineLogger(target),
+        cache_logger_on_first_use=False,
+    )
+
+
+def logger(**fields: object) -> Logger:
+    """Return a logger with these fields bound."""
+    bound: Logger = structlog.get_logger(**fields)
+    return bound
+
+
+class _LineLogger:
+    """Writes a line at once. What cannot be written is dropped: a closed pipe must not stop the daemon."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def msg(self, message: str) -> None:
+        try:
+            self._stream.write(message + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            return
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+def _harmless(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in fields.items():
+        if isinstance(value, str):
+            fields[name] = printable(value)
+        elif not isinstance(value, (int, float, bool, type(None))):
+            fields[name] = printable(str(value))
+    return fields

@@ -1,0 +1,156 @@
+"""The rate of requests, on a clock that only the test moves."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from taskwatch.cloud.limiter import Limiter
+from taskwatch.errors import CloudCause, CloudError
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 8, 5, tzinfo=UTC)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+async def _passes_now(limiter: Limiter) -> bool:
+    turn = asyncio.create_task(limiter.acquire())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    if not turn.done():
+        turn.cancel()
+        await asyncio.wait([turn])
+        return False
+    turn.result()
+    return True
+
+
+async def test_one_second_of_requests_may_pass_at_once_and_no_more() -> None:
+    limiter = Limiter(5, _Clock())
+    assert [await _passes_now(limiter) for _ in range(7)] == [True] * 5 + [False] * 2
+
+
+async def test_after_the_burst_requests_are_evenly_spaced() -> None:
+    clock = _Clock()
+    limiter = Limiter(4, clock)
+    for _ in range(4):
+        await limiter.acquire()
+    passed = []
+    for _ in range(8):
+        clock.seconds += 0.125
+        passed.append(await _passes_now(limiter))
+    assert passed == [False, True] * 4
+
+
+async def test_a_rate_below_one_a_second_has_no_burst() -> None:
+    clock = _Clock()
+    limiter = Limiter(0.5, clock)
+    assert await _passes_now(limiter)
+    clock.seconds += 1.5
+    assert not await _passes_now(limiter)
+    clock.seconds += 0.5
+    assert await _passes_now(limiter)
+
+
+async def test_those_who_wait_pass_in_the_order_in_which_they_came() -> None:
+    clock = _Clock()
+    limiter = Limiter(1000, clock)
+    order: list[int] = []
+
+    async def pass_as(number: int) -> None:
+        await limiter.acquire()
+        order.append(number)
+
+    for _ in range(1000):
+        await limiter.acquire()
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(pass_as(number))
+        await asyncio.sleep(0)
+        assert order == []
+        clock.seconds += 1.0
+    assert order == [0, 1, 2, 3, 4]
+
+
+async def test_one_that_gives_up_takes_no_turn_from_the_next() -> None:
+    clock = _Clock()
+    limiter = Limiter(1, clock)
+    await limiter.acquire()
+    for _ in range(100):
+        assert not await _passes_now(limiter)  # gives up
+    clock.seconds += 1.0
+    assert await _passes_now(limiter)
+
+
+async def test_a_turn_given_to_one_that_was_just_canceled_goes_to_the_next() -> None:
+    clock = _Clock()
+    limiter = Limiter(1000, clock)
+    for _ in range(1000):
+        await limiter.acquire()
+    first, second = asyncio.create_task(limiter.acquire()), asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(0)
+    clock.seconds += 0.001  # due for one of them
+    limiter._serve()
+    first.cancel()
+    await asyncio.wait([first])
+    assert first.cancelled()
+    await asyncio.wait_for(second, 5)
+
+
+async def test_a_pause_refuses_at_once_those_who_come_and_those_who_wait() -> None:
+    clock = _Clock()
+    limiter = Limiter(1, clock)
+    await limiter.acquire()
+    waiting = asyncio.create_task(limiter.acquire())
+    await asyncio.sleep(0)
+    limiter.pause(120)
+    with pytest.raises(CloudError, match="another 120 s") as refused:
+        await waiting
+    assert (refused.value.cause, refused.value.retry_after) == (CloudCause.THROTTLED, 120)
+    clock.seconds += 119
+    with pytest.raises(CloudError, match="another 1 s"):
+        await limiter.acquire()
+    clock.seconds += 1
+    await limiter.acquire()
+
+
+async def test_no_burst_follows_a_pause() -> None:
+    clock = _Clock()
+    limiter = Limiter(10, clock)
+    limiter.pause(60)
+    clock.seconds += 60
+    assert await _passes_now(limiter)
+    assert not await _passes_now(limiter)
+
+
+@pytest.mark.parametrize(
+    ("asked", "paused"), [(None, 60), (0, 1), (-5, 1), (7, 7), (10**9, 3600), (float("inf"), 3600)]
+)
+async def test_a_pause_is_a_minute_if_nothing_is_asked_and_else_within_reason(
+    asked: float | None, paused: float
+) -> None:
+    clock = _Clock()
+    limiter = Limiter(10, clock)
+    limiter.pause(asked)
+    clock.seconds += paused - 0.5
+    with pytest.raises(CloudError):
+        await limiter.acquire()
+    clock.seconds += 0.5
+    await limiter.acquire()
+
+
+async def test_a_shorter_pause_does_not_end_a_longer_one() -> None:
+    clock = _Clock()
+    limiter = Limiter(10, clock)
+    limiter.pause(600)
+    limiter.pause(1)
+    clock.seconds += 599
+    with pytest.raises(CloudError):
+        await limiter.acquire()

@@ -1,0 +1,253 @@
+"""`/_simulator/`: what users and tests ask of the simulated cloud itself."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+
+from taskwatch.simulator.cloud import DEFAULT_TOKEN
+from taskwatch.simulator.server import SimulatedCloud
+
+BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
+
+
+class StillClock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+
+    def now(self) -> datetime:
+        return BEGAN + timedelta(seconds=self.elapsed)
+
+    def monotonic(self) -> float:
+        return 1_000.0 + self.elapsed
+
+
+class Client:
+    def __init__(self, session: aiohttp.ClientSession, cloud: SimulatedCloud, clock: StillClock) -> None:
+        self.session = session
+        self.cloud = cloud
+        self.clock = clock
+
+    async def ask(self, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
+        async with self.session.request(method, self.cloud.url + path, data=body) as response:
+            return response.status, json.loads(await response.read())
+
+    async def statuses(self, project_id: str) -> dict[str, str]:
+        """Read a whole list as a poller would: page by page."""
+        seen: dict[str, str] = {}
+        while True:
+            _, page = await self.ask("GET", f"/v3/{project_id}/tasks?offset={len(seen)}")
+            if not page["tasks"]:
+                return seen
+            seen |= {row["job_id"]: row["status"] for row in page["tasks"]}
+
+
+@asynccontextmanager
+async def served(*, speed: float = 1.0, tasks_per_day: int = 40) -> AsyncIterator[Client]:
+    clock = StillClock()
+    async with (
+        SimulatedCloud(seed=7, projects=2, speed=speed, tasks_per_day=tasks_per_day, clock=clock) as cloud,
+        aiohttp.ClientSession(headers={"X-Auth-Token": DEFAULT_TOKEN}) as session,
+    ):
+        yield Client(session, cloud, clock)
+
+
+async def test_the_projects_are_listed_by_name_and_id() -> None:
+    async with served() as client:
+        status, answer = await client.ask("GET", "/_simulator/projects")
+
+        assert status == 200
+        assert answer["projects"] == [
+            {"name": project.name, "project_id": project.project_id} for project in client.cloud.projects
+        ]
+
+
+async def test_the_truth_is_what_a_dense_poller_was_served() -> None:
+    step = 600.0  # coarse enough to be quick; no ordinary task is listed and gone again in between
+    async with served(tasks_per_day=12) as client:
+        project_id = client.cloud.projects[0].project_id
+        known = await client.statuses(project_id)
+        noticed: list[tuple[str, str]] = []
+        for number in range(1, 150):
+            client.clock.elapsed = number * step
+            now = await client.statuses(project_id)
+            noticed += [(job_id, status) for job_id, status in now.items() if known.get(job_id) != status]
+            known = now
+        _, truth = await client.ask("GET", f"/_simulator/truth?project={project_id}")
+
+    last: dict[str, str] = {}
+    for each in truth["transitions"]:
+        last[each["job_id"]] = each["to"]
+    assert len(last) > 5
+    assert {job_id for job_id, _ in noticed} == set(last)
+    happened = [(each["job_id"], each["to"]) for each in truth["transitions"]]
+    assert set(noticed) <= set(happened)  # nothing was served that did not happen
+    assert {pair for pair in happened if pair[1] != "Running"} <= set(noticed)  # and every end was served
+
+
+async def test_the_truth_can_be_asked_for_since_a_moment() -> None:
+    async with served() as client:
+        client.clock.elapsed = 86_400.0
+        _, whole = await client.ask("GET", "/_simulator/truth")
+        since = whole["transitions"][10]["at"].replace("+", "%2B")
+        _, part = await client.ask("GET", f"/_simulator/truth?since={since}")
+
+    assert part["transitions"] == [
+        each for each in whole["transitions"] if each["at"] >= part["transitions"][0]["at"]
+    ]
+    assert 0 < len(part["transitions"]) < len(whole["transitions"])
+    assert {each["project_id"] for each in whole["transitions"]} == {
+        project.project_id for project in client.cloud.projects
+    }
+
+
+async def test_a_failure_can_be_provoked_with_one_line_of_curl() -> None:
+    async with served() as client:
+        status, answer = await client.ask("POST", "/_simulator/tasks", '{"outcome":"Failed","seconds":20}')
+        client.clock.elapsed = 20.0
+        _, page = await client.ask(
+            "GET", f"/v3/{client.cloud.projects[0].project_id}/tasks?status=Failed&limit=1"
+        )
+
+    assert status == 200
+    assert answer["project"] == client.cloud.projects[0].name
+    assert page["tasks"][0]["job_id"] == answer["task"]["job_id"]
+    assert page["tasks"][0]["fail_reason"]
+
+
+async def test_a_provoked_task_is_what_was_asked_for_and_becomes_part_of_the_truth() -> None:
+    async with served() as client:
+        project = client.cloud.projects[1]
+        order = {
+            "project": project.name, "name": "ResizeGaussDBV5Flavor", "seconds": 5, "fail_reason": "No room.",
+            "instance_name": "gauss-mine",
+        }  # fmt: skip
+        _, answer = await client.ask("POST", "/_simulator/tasks", json.dumps(order))
+        client.clock.elapsed = 5.0
+        _, truth = await client.ask("GET", f"/_simulator/truth?project={project.name}")
+
+    job_id = answer["task"]["job_id"]
+    mine = [
+        (each["name"], each["instance_name"], each["from"], each["to"], each["fail_reason"])
+        for each in truth["transitions"]
+        if each["job_id"] == job_id
+    ]
+    assert mine == [
+        ("ResizeGaussDBV5Flavor", "gauss-mine", None, "Running", None),
+        ("ResizeGaussDBV5Flavor", "gauss-mine", "Running", "Failed", "No room."),
+    ]
+
+
+async def test_faults_are_ordered_listed_and_ended() -> None:
+    async with served() as client:
+        name, path = client.cloud.projects[0].name, f"/v3/{client.cloud.projects[0].project_id}/tasks"
+        _, ordered = await client.ask(
+            "POST", "/_simulator/faults", json.dumps({"kind": "500", "project": name, "count": 9})
+        )
+        struck, _ = await client.ask("GET", path)
+        _, listed = await client.ask("GET", "/_simulator/faults")
+        _, ended = await client.ask("DELETE", "/_simulator/faults")
+        honest, _ = await client.ask("GET", path)
+
+    assert ordered["faults"][0]["count"] == 9
+    assert listed["faults"][0]["count"] == 8
+    assert ended == {"faults": []}
+    assert (struck, honest) == (500, 200)
+
+
+async def test_faults_and_token_do_not_apply_to_steering() -> None:
+    async with served() as client:
+        client.cloud.faults.add("reset", count=100)
+        async with client.session.get(
+            client.cloud.url + "/_simulator/projects", headers={"X-Auth-Token": ""}
+        ) as answer:
+            assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/_simulator/tasks", "not json"),
+        ("/_simulator/tasks", "[]"),
+        ("/_simulator/tasks", '{"colour":"red"}'),
+        ("/_simulator/tasks", '{"project":"nobody"}'),
+        ("/_simulator/tasks", '{"name":"MakeCoffee"}'),
+        ("/_simulator/tasks", '{"outcome":"Perhaps"}'),
+        ("/_simulator/tasks", '{"outcome":"Completed","fail_reason":"No."}'),
+        ("/_simulator/tasks", '{"seconds":0}'),
+        ("/_simulator/tasks", '{"seconds":NaN}'),
+        ("/_simulator/tasks", '{"seconds":true}'),
+        ("/_simulator/tasks", '{"seconds":1' + "0" * 400 + "}"),
+        ("/_simulator/tasks", "[" * 20_000),
+        ("/_simulator/tasks", '{"instance_name":""}'),
+        ("/_simulator/faults", "{}"),
+        ("/_simulator/faults", '{"kind":"earthquake"}'),
+        ("/_simulator/faults", '{"kind":"500","count":1.5}'),
+        ("/_simulator/faults", '{"kind":"500","seconds":Infinity}'),
+        ("/_simulator/faults", '{"kind":500}'),
+    ],
+)
+async def test_what_cannot_be_done_is_refused_with_one_line_and_changes_nothing(path: str, body: str) -> None:
+    async with served() as client:
+        before = client.cloud.tasks(client.cloud.projects[0].project_id)
+        status, answer = await client.ask("POST", path, body)
+
+        assert status == 400
+        assert list(answer) == ["error"]
+        assert "\n" not in answer["error"]
+        assert client.cloud.tasks(client.cloud.projects[0].project_id) == before
+        assert client.cloud.faults.in_force() == []
+
+
+@pytest.mark.parametrize("query", ["since=yesterday", "since=2026-11-23T00:00:00", "project=nobody"])
+async def test_a_truth_about_nothing_is_refused(query: str) -> None:
+    async with served() as client:
+        status, _ = await client.ask("GET", f"/_simulator/truth?{query}")
+
+    assert status == 400
+
+
+async def test_whoever_follows_hears_each_transition_once_in_order() -> None:
+    async with served() as client:
+        stop = asyncio.Event()
+        heard: list[tuple[str, str]] = []
+        job_id = client.cloud.provoke(client.cloud.projects[0].project_id, seconds=1).job_id
+        client.clock.elapsed = -1.0  # following starts a second before that
+        following = client.cloud.follow(stop)
+        client.clock.elapsed = -1.0
+        first = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(0)
+        client.clock.elapsed = 86_400.0
+        heard.append(((await first).job_id, (first.result()).after))
+        async for each in following:
+            heard.append((each.job_id, each.after))
+            if len(heard) == 40:
+                stop.set()
+
+    expected = client.cloud.transitions(BEGAN, BEGAN + timedelta(days=1))
+    assert heard == [(each.job_id, each.after) for each in expected]
+    assert (job_id, "Completed") in heard
+
+
+async def test_a_cloud_that_was_left_can_be_reached_no_more_and_its_port_is_free() -> None:
+    async with SimulatedCloud(projects=1) as cloud:
+        port = int(cloud.url.rpartition(":")[2])
+    async with SimulatedCloud(projects=1, listen=("127.0.0.1", port)) as successor:
+        assert successor.url.endswith(f":{port}")
+    with pytest.raises(RuntimeError):
+        _ = successor.url
+
+
+async def test_a_port_in_use_is_an_error_that_leaves_nothing_open() -> None:
+    async with SimulatedCloud(projects=1) as cloud:
+        port = int(cloud.url.rpartition(":")[2])
+        with pytest.raises(OSError, match="in use"):
+            async with SimulatedCloud(projects=1, listen=("127.0.0.1", port)):
+                pass
