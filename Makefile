@@ -29,7 +29,7 @@ test: .venv/.installed ## every test that needs only Python, in less than three 
 test-real: .venv/.installed ## the tests with real parts: processes that are killed, other programs
 	@$(BIN)/pytest -m real $(ARGS)
 
-bench: .venv/.installed ## the performance goals, as ratios measured in one run
+bench: .venv/.installed ## what a poll costs, as ratios measured in one run; ARGS="--polls 500 --rounds 2" for a short one
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 soak: .venv/.installed ## hours of seeds and kills; KILLS=5000 SEEDS=100000

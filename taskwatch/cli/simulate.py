@@ -22,7 +22,7 @@ _SHOWN_PROJECTS = 3
     "--listen", default="127.0.0.1:9799", show_default=True, metavar="ADDR", help="Port 0: a free one."
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed, the same life.")
-@click.option("--projects", default=3, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--projects", default=3, show_default=True, type=click.IntRange(1, 1000), help="How many.")
 @click.option(
     "--speed",
     default=1.0,
@@ -30,7 +30,9 @@ _SHOWN_PROJECTS = 3
     type=click.FloatRange(0, 10_000, min_open=True),
     help="Simulated seconds per second.",
 )
-@click.option("--token", default="simulated-token", show_default=True, help="Empty: everybody is let in.")
+@click.option(
+    "--token", default="simulated-token", show_default=True, metavar="TEXT", help="Empty: none is asked for."
+)
 @click.option(
     "--faults",
     default=0.0,
@@ -38,7 +40,9 @@ _SHOWN_PROJECTS = 3
     metavar="PROBABILITY",
     help="How many requests go wrong, in every way.",
 )
-@click.option("--tasks-per-day", default=40, show_default=True, type=click.IntRange(0, 10_000))
+@click.option(
+    "--tasks-per-day", default=40, show_default=True, type=click.IntRange(0, 10_000), help="In each project."
+)
 @click.option("--verbose", is_flag=True, help="One line per transition.")
 def simulate(
     *,

@@ -43,10 +43,7 @@ class TokenLogin:
         return f"the token ({where})"
 
     def headers(self) -> Mapping[str, str]:
-        try:
-            token = self._secret.reveal()
-        except SecretUnreadableError as error:
-            raise CloudError(CloudCause.LOGIN, f"no token: {error}") from error
+        token = self._read()
         if token != self._token:
             if not _is_sendable(token):
                 raise CloudError(
@@ -56,6 +53,14 @@ class TokenLogin:
                 )
             self._token, self._headers = token, {"X-Auth-Token": token}
         return self._headers
+
+    def _read(self) -> str:
+        try:
+            return self._secret.reveal()
+        except SecretUnreadableError as error:
+            problem = f"no token: {error}"
+        # Raised out here, and so without a context: the error of a file that is no text holds its bytes.
+        raise CloudError(CloudCause.LOGIN, problem)
 
 
 def _is_sendable(token: str) -> bool:

@@ -85,13 +85,8 @@ _typed = msgspec.json.Decoder(_Answer)
 
 def decode_page(body: bytes, asked: Asked) -> Page:
     """Return the rows of a page. Raises CloudError (bad_answer) when it is no task list."""
-    try:
-        answer = _typed.decode(body)
-    except (ValueError, RecursionError):  # msgspec's own errors and UnicodeDecodeError are ValueErrors
-        return _decode_tolerantly(body, asked)
-    return Page(
-        rows=answer.tasks, total_count=_count(bytes(answer.total_count).decode("utf-8", "replace").strip('"'))
-    )
+    answer = _decode_typed(body)
+    return _decode_tolerantly(body, asked) if answer is None else answer
 
 
 def to_task(row: Row) -> Task:
@@ -108,15 +103,33 @@ def to_task(row: Row) -> Task:
     )
 
 
-def _decode_tolerantly(body: bytes, asked: Asked) -> Page:
-    text = body.decode("utf-8", "replace").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
-    _check_structure(text, asked)
+# Parsers are asked in functions of their own, so that no error of ours is raised while theirs is
+# handled: it would be chained to them, and they hold the body, which may repeat the token.
+
+
+def _decode_typed(body: bytes) -> Page | None:
     try:
-        answer = json.loads(
+        answer = _typed.decode(body)
+    except (ValueError, RecursionError):  # msgspec's own errors and UnicodeDecodeError are ValueErrors
+        return None
+    total_count = bytes(answer.total_count).decode("utf-8", "replace").strip('"')
+    return Page(rows=answer.tasks, total_count=_count(total_count))
+
+
+def _parse(text: str) -> object:
+    """Return the JSON value; None for what is no JSON, and for null."""
+    try:
+        return json.loads(
             text, strict=False, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
         )
     except (ValueError, RecursionError):
-        raise no_task_list(asked, "no JSON", body) from None  # the parser's error holds the whole body
+        return None
+
+
+def _decode_tolerantly(body: bytes, asked: Asked) -> Page:
+    text = body.decode("utf-8", "replace").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    _check_structure(text, asked)
+    answer = _parse(text)
     if not isinstance(answer, dict):
         raise no_task_list(asked, "no JSON object", body)
     tasks = answer.get("tasks")

@@ -55,9 +55,11 @@ class Said:
     code: str | None = None
     message: str
     request_id: str | None = None
+    is_quoted: bool = True  # False: the message is ours, about an answer that says nothing
 
     def __str__(self) -> str:
-        return f'{self.code} "{self.message}"' if self.code else f'"{self.message}"'
+        message = f'"{self.message}"' if self.is_quoted else self.message
+        return f"{self.code} {message}" if self.code else message
 
 
 def refusal(asked: Asked, status: int, headers: Mapping[str, str], body: bytes) -> CloudError:
@@ -154,25 +156,30 @@ def what_it_says(asked: Asked, body: bytes) -> Said:
     try:
         answer = json.loads(text, parse_int=str, parse_float=str)  # as text: a number may have any length
     except (ValueError, RecursionError):
-        return Said(message=_without_shape(asked, text))
+        return _without_shape(asked, text)
     found = _find(answer, nesting=0) if isinstance(answer, dict) else None
     if found is None:
-        return Said(message=one_line(asked, text))
+        return Said(
+            message="JSON that names no error", is_quoted=False
+        )  # not quoted: escaped, a secret would not be found
     code, message = found
     request_id = _first(answer, _REQUEST_IDS)
     return Said(
         code=one_line(asked, code) if code else None,
-        message=one_line(asked, message or "no message"),
+        message=one_line(asked, message) if message else "no message",
         request_id=one_line(asked, request_id) if request_id else None,
+        is_quoted=message is not None,
     )
 
 
-def _without_shape(asked: Asked, text: str) -> str:
+def _without_shape(asked: Asked, text: str) -> Said:
     if not text:
-        return "an empty body"
+        return Said(message="an empty body", is_quoted=False)
     if text[:256].lower().startswith(("<!doctype", "<html", "<?xml")):
-        return "an HTML page"
-    return one_line(asked, text)
+        return Said(message="an HTML page", is_quoted=False)
+    if text.startswith(("{", "[", '"')):
+        return Said(message="broken JSON", is_quoted=False)  # not quoted for the same reason
+    return Said(message=one_line(asked, text))
 
 
 def _find(answer: dict[str, object], *, nesting: int) -> tuple[str | None, str | None] | None:

@@ -10,6 +10,7 @@ from taskwatch.errors import CloudCause, CloudError
 
 _SHORTEST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 3600.0
+_ROUNDING: Final = 1e-6  # sums of spacings are a little off
 _USUAL_PAUSE: Final = 60.0  # people are told "wait up to one minute" when they are throttled
 
 
@@ -23,7 +24,9 @@ class Limiter:
     def __init__(self, rate: float, clock: Clock) -> None:
         self._clock = clock
         self._spacing = 1.0 / rate
-        self._slack = max(0.0, 1.0 - self._spacing)  # how far ahead of even spacing requests may run
+        self._slack = (
+            max(0.0, 1.0 - self._spacing) + _ROUNDING
+        )  # how far ahead of even spacing requests may run
         self._due = clock.monotonic()  # when the next request would be due at even spacing
         self._paused_until = self._due
         self._line: deque[asyncio.Future[None]] = deque()

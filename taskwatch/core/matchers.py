@@ -21,7 +21,7 @@ ATTRIBUTES: Final = (
 TYPE_PREFIX: Final = "taskwatch."
 
 _SYNTAX = re.compile(
-    r'\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"]+))\s*', re.DOTALL
+    r'\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"=~][^\s"]*))\s*', re.DOTALL
 )
 
 

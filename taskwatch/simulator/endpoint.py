@@ -4,8 +4,6 @@ It answers in the order of the real parts: what stands in front of it (faults), 
 token), then the service (project, parameters).
 """
 
-import asyncio
-
 from aiohttp import web
 
 from taskwatch.simulator import refusals
@@ -14,13 +12,13 @@ from taskwatch.simulator.pages import ParameterError
 from taskwatch.simulator.spoil import spoil
 
 
-def routes(cloud: Cloud, closing: asyncio.Event) -> list[web.RouteDef]:
+def routes(cloud: Cloud) -> list[web.RouteDef]:
     """Return the routes of the endpoint; everything else is no API."""
 
     async def tasks(request: web.Request) -> web.StreamResponse:
         honest = _honest(cloud, request)
         fault = cloud.faults.strike(request.match_info["project_id"])
-        return honest if fault is None else await spoil(fault, request, honest, closing)
+        return honest if fault is None else await spoil(fault, request, honest)
 
     async def elsewhere(_request: web.Request) -> web.StreamResponse:
         return refusals.no_such_api()

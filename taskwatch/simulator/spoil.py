@@ -1,7 +1,6 @@
 """Spoils an honest answer in the way a fault asks for. Nothing here lasts longer than two minutes."""
 
 import asyncio
-import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -34,10 +33,8 @@ _PLAIN: dict[FaultKind, Callable[[], web.StreamResponse]] = {
 }
 
 
-async def spoil(
-    fault: Fault, request: web.Request, honest: web.Response, closing: asyncio.Event
-) -> web.StreamResponse:
-    """Answer a request as the fault has it. Ends early when the server is closing."""
+async def spoil(fault: Fault, request: web.Request, honest: web.Response) -> web.StreamResponse:
+    """Answer a request as the fault has it."""
     match fault.kind:
         case FaultKind.THROTTLED:
             return refusals.throttled(fault.retry_after)
@@ -45,13 +42,13 @@ async def spoil(
             _reset(request)
             return honest
         case FaultKind.SILENCE:
-            await _pause(closing, LONGEST_SECONDS)
+            await asyncio.sleep(LONGEST_SECONDS)
             _reset(request)
             return honest
         case FaultKind.CUT:
             return await _cut(request, honest)
         case FaultKind.SLOW:
-            return await _slow(request, honest, closing)
+            return await _slow(request, honest)
         case plain:
             return _PLAIN[plain]()
 
@@ -79,16 +76,14 @@ async def _cut(request: web.Request, honest: web.Response) -> web.StreamResponse
     return response
 
 
-async def _slow(request: web.Request, honest: web.Response, closing: asyncio.Event) -> web.StreamResponse:
+async def _slow(request: web.Request, honest: web.Response) -> web.StreamResponse:
     body = _body(honest)
     response = await _begin(request, honest)
     for second in range(int(LONGEST_SECONDS)):
         await response.write(body[second * _SLOW_BYTES : (second + 1) * _SLOW_BYTES])
         if (second + 1) * _SLOW_BYTES >= len(body):
             return response
-        await _pause(closing, 1.0)
-        if closing.is_set():
-            break
+        await asyncio.sleep(1)
     _reset(request)
     return response
 
@@ -105,8 +100,3 @@ def _body(honest: web.Response) -> bytes:
     if not isinstance(body, bytes):
         raise TypeError("honest answers are made of bytes")
     return body
-
-
-async def _pause(closing: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(closing.wait(), seconds)

@@ -17,8 +17,12 @@ from taskwatch.store.instants import from_stored, to_stored
 
 _ENROL: Final = """
 INSERT INTO projects (service, host, project_id, name) VALUES (?, ?, ?, ?)
-ON CONFLICT (service, host, project_id) DO UPDATE SET name = excluded.name
-RETURNING id, revision, sequence, baseline_at, observed_at
+ON CONFLICT (service, host, project_id) DO UPDATE SET name = excluded.name WHERE name <> excluded.name
+"""
+
+_STATE: Final = """
+SELECT id, revision, sequence, baseline_at, observed_at
+FROM projects WHERE service = ? AND host = ? AND project_id = ?
 """
 
 _OPEN_TASKS: Final = "SELECT job_id FROM tasks WHERE project = ? AND open = 1"
@@ -75,8 +79,20 @@ ON CONFLICT (id) DO UPDATE SET observed = json_patch(observed, excluded.observed
 
 def enrol(connection: apsw.Connection, identity: Identity, name: str) -> ProjectState:
     """Return the state of the project, made now if it is new."""
-    names = (identity.service, identity.host, identity.project_id, name)
-    row: tuple[Any, ...] = connection.execute(_ENROL, names).fetchall()[0]
+    connection.execute(_ENROL, (identity.service, identity.host, identity.project_id, name))
+    state = state_of(connection, identity)
+    if state is None:
+        raise apsw.CorruptError("a project that was just written is not there")
+    return state
+
+
+def state_of(connection: apsw.Connection, identity: Identity) -> ProjectState | None:
+    """Return the state of the project; None if it was never enrolled."""
+    row: tuple[Any, ...] | None = connection.execute(
+        _STATE, (identity.service, identity.host, identity.project_id)
+    ).fetchone()
+    if row is None:
+        return None
     key, revision, sequence, baseline_at, observed_at = row
     open_tasks = frozenset(job_id for (job_id,) in connection.execute(_OPEN_TASKS, (key,)))
     return ProjectState(

@@ -5,7 +5,7 @@ reads one moment of the store, newest first.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any, Final, Self
 
 import apsw
 
+from taskwatch.engine.ports import PollRecord, ProjectState
 from taskwatch.errors import StoreFailedError, StoreUnusableError
 from taskwatch.model.delivery import DeliveryId
 from taskwatch.model.event import EventId
 from taskwatch.model.project import Identity
+from taskwatch.model.task import Known
 from taskwatch.store import ledger
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.opening import BUSY_MILLISECONDS, translated
@@ -85,6 +87,11 @@ ORDER BY d.id DESC LIMIT :limit
 """
 
 
+_UNKNOWN: Final = ProjectState(
+    key=0, revision=0, sequence=0, baseline_at=None, observed_at=None, open_tasks=frozenset()
+)
+
+
 class StoreReader:
     """A store, to be looked at. A context manager; used from one thread at a time.
 
@@ -95,7 +102,7 @@ class StoreReader:
     def __init__(self, path: Path) -> None:
         """Open the store. Raises StoreFailedError if there is no store yet, or none that this user may read."""
         self._path = path.resolve()
-        with self._told():
+        with readable(self._path):
             self._connection = _connect(self._path)
 
     def __enter__(self) -> Self:
@@ -109,7 +116,7 @@ class StoreReader:
 
     def projects(self, *, project: str | None = None, limit: int = 100) -> list[ProjectRow]:
         """Return the projects ever enrolled, the latest first."""
-        with self._told(), self._connection:  # two reads, one moment
+        with readable(self._path), self._connection:  # two reads, one moment
             kept = ledger.freshness(self._connection)
             rows: list[tuple[Any, ...]] = self._connection.execute(
                 _PROJECTS, {"project": project, "limit": limit}
@@ -176,21 +183,59 @@ class StoreReader:
     def _rows(
         self, statement: str, filters: dict[str, str | None], *, since: datetime | None, limit: int
     ) -> list[tuple[Any, ...]]:
-        with self._told():
+        with readable(self._path):
             return self._connection.execute(
                 statement, {**filters, "since": to_stored(since), "limit": limit}
             ).fetchall()
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        with translated(self._path):
-            try:
-                yield
-            except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
-                raise StoreFailedError(
-                    f"{self._path} cannot be read by uid {os.geteuid()}: without a running daemon SQLite has to "
-                    f"write {self._path.name}-shm beside it; run this as uid {self._path.stat().st_uid}"
-                ) from error
+
+class ReadOnlyLedger:
+    """The ledger of a poll that keeps nothing: reads what is known, if there is a store at all.
+
+    A context manager. What it knows is of the moment in which each method is called.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+        with readable(self._path):
+            self._connection = _connect(self._path) if self._path.exists() else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    async def enrol(self, identity: Identity, name: str) -> ProjectState:  # noqa: ARG002 - the port's
+        """Return the state of the project; that of a new one if it is unknown."""
+        with readable(self._path):
+            state = None if self._connection is None else ledger.state_of(self._connection, identity)
+        return state or _UNKNOWN
+
+    async def known(self, project: int, job_ids: Iterable[str]) -> dict[str, Known]:
+        """Return what is remembered of these tasks."""
+        if self._connection is None:
+            return {}
+        with readable(self._path):
+            return ledger.known(self._connection, project, job_ids)
+
+    async def commit(self, record: PollRecord) -> None:  # noqa: ARG002 - the port's
+        """Refuse."""
+        raise StoreFailedError(f"{self._path} was opened to be read, nothing is recorded")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """As `translated`; what a reader may not do beside a store says so."""
+    with translated(path):
+        try:
+            yield
+        except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
+            raise StoreFailedError(
+                f"{path} cannot be read by uid {os.geteuid()}: without a running daemon SQLite has to write "
+                f"{path.name}-shm beside it; run this as uid {path.stat().st_uid}"
+            ) from error
 
 
 def _connect(path: Path) -> apsw.Connection:

@@ -29,6 +29,15 @@ class SqliteStore:
         self._lock = lock
         self._clock = clock
 
+    @property
+    def commits(self) -> int:
+        """How many commits became durable since the store was opened; several calls may share one."""
+        return self._writer.commits
+
+    async def rows_changed(self) -> int:
+        """Return how many rows were inserted, changed or deleted since the store was opened."""
+        return await self._writer.read(lambda connection: connection.total_changes())
+
     async def enrol(self, identity: Identity, name: str) -> ProjectState:
         """Return the state of the project, new or known. The name may have changed."""
         return await self._writer.write(lambda connection: ledger.enrol(connection, identity, name))

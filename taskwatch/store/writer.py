@@ -64,6 +64,7 @@ class Writer:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.lost = asyncio.Event()
+        self.commits = 0  # that became durable
         self._connection = connection
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._places = asyncio.Semaphore(PLACES)
@@ -180,6 +181,7 @@ class Writer:
             return [(call, self._refusal()) for call in calls]
         except Exception as error:  # noqa: BLE001 - as above
             return self._abandon(calls, error)
+        self.commits += 1
         return answers
 
     def _attempt(self, call: _Call) -> _Outcome:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ async def measured(polls: int, ask: Callable[[int], Awaitable[object]]) -> Cost:
 @asynccontextmanager
 async def ours(port: int, kind: str, directory: Path) -> AsyncIterator[tuple[list[Watch], SqliteStore]]:
     clock = SystemClock()
-    store = await open_store(directory / f"{kind}.db", clock=clock)
+    store = open_store(directory / f"{kind}.db", clock=clock)
     session = open_session()
     endpoint = f"http://127.0.0.1:{port}"
     limiter = Limiter(1e6, clock)
@@ -135,8 +136,12 @@ async def paired(port: int, kind: str, *, polls: int, rounds: int, directory: Pa
             async with session.get(url) as response:
                 decoder.decode(await response.read())
 
-        async def poll(number: int) -> None:
-            await watches[number % PROJECTS].tick()
+        resting = deque(watches)  # never two polls of one project at once
+
+        async def poll(_: int) -> None:
+            watch = resting.popleft()
+            await watch.tick()
+            resting.append(watch)
 
         for warm_up in (bare, poll):
             await measured(PROJECTS * 2, warm_up)
@@ -152,12 +157,21 @@ async def rows_written(port: int, kind: str, directory: Path) -> tuple[float, fl
     async with ours(port, kind, directory) as (watches, store):
         for _ in range(2):
             await asyncio.gather(*(watch.tick() for watch in watches))
-        before, commits = await store.rows_changed(), store.commits
+        commits = 0
+
+        def committed() -> bool:
+            nonlocal commits
+            commits += 1
+            return False  # go on
+
+        await store._writer.read(lambda connection: connection.set_commit_hook(committed))
+        before = await store._writer.read(lambda connection: connection.total_changes())
         rounds = 5
         for _ in range(rounds):
             await asyncio.gather(*(watch.tick() for watch in watches))
+        after = await store._writer.read(lambda connection: connection.total_changes())
         polls = rounds * len(watches)
-        return (await store.rows_changed() - before) / polls, (store.commits - commits) / polls
+        return (after - before) / polls, commits / polls
 
 
 def said(name: str, goal: float, mine: Sequence[Cost], theirs: Sequence[Cost]) -> dict[str, Any]:

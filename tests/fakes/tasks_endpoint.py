@@ -204,6 +204,7 @@ class TasksEndpoint:
     before: Callable[[int], None] | None = None  # called with the number of each request, from 1
     requests: list[Asked] = field(default_factory=list)
     served: set[tuple[str, str]] = field(default_factory=set)  # (job_id, status), said wholly or in part
+    peers: set[object] = field(default_factory=set)  # the far ends of the connections
     url: str = ""
 
     def script(self, *faults: Fault | None) -> None:
@@ -215,7 +216,9 @@ class TasksEndpoint:
         self._is_closing = asyncio.Event()
         application = web.Application()
         application.router.add_get("/v3/{project_id}/tasks", self._answer)
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(
+            application, access_log=None, shutdown_timeout=1.0, max_field_size=65536, max_line_size=65536
+        )
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
@@ -230,6 +233,7 @@ class TasksEndpoint:
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.peers.add(request.transport and request.transport.get_extra_info("peername"))
         self.requests.append(Asked(request.path, dict(request.query), dict(request.headers)))
         if self.before is not None:
             self.before(len(self.requests))

@@ -58,14 +58,24 @@ def test_code_and_message_are_found_in_every_shape(body: object, code: str | Non
         (b"<!DOCTYPE html><html>...", "an HTML page"),
         (b"<HTML><h1>502</h1>", "an HTML page"),
         (b"upstream connect error", "upstream connect error"),
-        (b'"text"', '"text"'),
+        (b'"text"', "JSON that names no error"),
+        (b'{"reason": "none that is known"}', "JSON that names no error"),
+        (b'{"error_code": "X.1", "error_msg"', "broken JSON"),
         (b"\xff\xfe", "\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"),
-        (b"[" * 100_000, "[" * (MAX_SAID - 1) + "…"),
-        (b'{"a":' * 50 + b"1" + b"}" * 50, ('{"a":' * 50 + "1" + "}" * 50)[: MAX_SAID - 1] + "…"),
+        (b"[" * 100_000, "broken JSON"),
+        (b'{"a":' * 50 + b'{"error_code":"X.1"}' + b"}" * 50, "JSON that names no error"),
+        (b"x" * 999, "x" * (MAX_SAID - 1) + "…"),
     ],
 )
 def test_a_body_without_a_shape_is_said_in_words(body: bytes, message: str) -> None:
     assert what_it_says(ASKED, body).message == message
+
+
+def test_only_words_of_the_cloud_stand_in_quotes() -> None:
+    assert str(refusal(ASKED, 502, {}, b"<html>")).startswith("gaussdb.example answered 502 an HTML page: ")
+    assert str(refusal(ASKED, 502, {}, b"no upstream")).startswith(
+        'gaussdb.example answered 502 "no upstream": '
+    )
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,8 @@ class TestMatchers:
         assert parse_matcher(f'{name} = "x"').matches({name: "x"})
 
     @pytest.mark.parametrize(
-        "text", ["", "severity", "severity ==", 'severity = "a', "= x", 'a b = "c"', "x > 1"]
+        "text",
+        ["", "severity", "severity ==", "severity ==critical", 'severity = "a', "= x", 'a b = "c"', "x > 1"],
     )
     def test_what_is_no_matcher_is_refused_with_an_example(self, text: str) -> None:
         with pytest.raises(MatcherError, match='write for example severity = "critical"'):

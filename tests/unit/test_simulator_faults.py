@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import aiohttp
 import pytest
@@ -281,7 +282,7 @@ def test_the_oldest_fault_strikes_first() -> None:
         ("429", {"retry_after": -1}),
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused(kind: str, bounds: dict[str, int]) -> None:
+def test_an_order_that_makes_no_sense_is_refused(kind: str, bounds: dict[str, Any]) -> None:
     faults, _ = orders()
     with pytest.raises(ValueError, match="must be"):
         faults.add(kind, **bounds)

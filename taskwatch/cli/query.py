@@ -1,0 +1,198 @@
+"""`taskwatch tasks`, `events`, `deliveries`: what is known, what was told, to whom."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from taskwatch.cli.options import config_option
+from taskwatch.cli.output import age, print_json, print_table
+
+if TYPE_CHECKING:
+    from taskwatch.store.reader import StoreReader
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SHORT_ID: Final = 15  # characters of an event id in a table: enough to find it again
+
+
+class _Since(click.ParamType):
+    """A duration back from now (2h, 3d), or an ISO date or time."""
+
+    name = "since"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        from taskwatch.config.fields import parse_duration
+
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
+        except (ValueError, OverflowError):
+            pass
+        try:
+            given = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is neither a duration (30m, 24h, 7d) nor a date (2026-11-23, 2026-11-23T10:00Z)", param, ctx)
+        return given if given.tzinfo is not None else given.astimezone()
+
+
+def _filters(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """Declare the options of a query, in this order, with those that every query has."""
+
+    def declare(function: F) -> F:
+        everywhere = (
+            click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True),
+            click.option("--json", "as_json", is_flag=True, help="Print JSON Lines."),
+        )
+        for option in reversed((config_option, _project, *options, _since, *everywhere)):
+            function = option(function)
+        return function
+
+    return declare
+
+
+_project = click.option("--project", metavar="NAME", help="Of this project.")
+_since = click.option("--since", type=_Since(), metavar="TIME", help="Since then: 2h, 7d, 2026-11-23.")
+_name = click.option("--name", metavar="GLOB", help="Tasks of this name, as Backup*.")
+_instance = click.option("--instance", metavar="NAME", help="Of this instance, by name or id.")
+_type = click.option("--type", "event_type", metavar="TYPE", help="Of this type, as task.failed.")
+
+
+@click.command(epilog="Example: taskwatch tasks --status Running")
+@_filters(click.option("--status", help="In this status."), _name, _instance)
+def tasks(config: Path | None, as_json: bool, **filters: Any) -> None:
+    """List the tasks that are known, the newest first."""
+    with _reader(config) as reader:
+        rows = reader.tasks(**filters)
+    now = datetime.now(UTC)
+    if as_json:
+        print_json(
+            {
+                "project": row.project,
+                "job_id": row.task.job_id,
+                "name": row.task.name,
+                "status": row.task.status,
+                "progress": row.task.progress,
+                "fail_reason": row.task.fail_reason,
+                "created_at": row.task.created_at,
+                "ended_at": row.task.ended_at,
+                "instance_id": row.task.instance.id,
+                "instance_name": row.task.instance.name,
+                "instance_status": row.task.instance.status,
+                "revision": row.revision,
+            }
+            for row in rows
+        )
+        return
+    print_table(
+        ("STATUS", "PROGRESS", "TASK", "INSTANCE", "PROJECT", "BEGAN", "TOOK", "JOB ID", "REASON"),
+        [
+            (
+                row.task.status,
+                None if row.task.progress is None else f"{row.task.progress} %",
+                row.task.name,
+                row.task.instance.name,
+                row.project,
+                None if row.task.created_at is None else age(row.task.created_at, now),
+                _took(row.task.created_at, row.task.ended_at if row.task.has_ended else now),
+                row.task.job_id,
+                row.task.fail_reason or None,
+            )
+            for row in rows
+        ],
+        empty="No tasks are known that fit.",
+    )
+
+
+@click.command(epilog="Example: taskwatch events --type task.failed --since 24h")
+@_filters(_type, _name, _instance)
+def events(config: Path | None, as_json: bool, **filters: Any) -> None:
+    """List the events that were recorded, the newest first. With --json, as they were told."""
+    with _reader(config) as reader:
+        rows = reader.events(**filters)
+    if as_json:
+        import json
+
+        print_json(json.loads(row.body) for row in rows)
+        return
+    print_table(
+        ("TIME", "TYPE", "SEVERITY", "PROJECT", "SUMMARY", "EVENT ID"),
+        [
+            (row.time, row.type.removeprefix("taskwatch."), row.severity, row.project, row.summary, row.id[:SHORT_ID])
+            for row in rows
+        ],
+        empty="No events were recorded that fit.",
+    )
+
+
+@click.command(epilog="Example: taskwatch deliveries --state dead")
+@_filters(
+    click.option("--receiver", metavar="NAME", help="To this receiver."),
+    click.option(
+        "--state",
+        type=click.Choice(["pending", "held", "delivered", "dead", "dropped", "suppressed"]),
+        help="In this state.",
+    ),
+    _type,
+)
+def deliveries(config: Path | None, as_json: bool, **filters: Any) -> None:
+    """List who was told what, when, after how many tries; the newest first."""
+    with _reader(config) as reader:
+        rows = reader.deliveries(**filters)
+    if as_json:
+        print_json(
+            {
+                "event_id": row.event_id,
+                "type": row.type,
+                "project": row.project,
+                "subject": row.subject,
+                "receiver": row.receiver,
+                "route": row.path,
+                "state": row.state,
+                "attempts": row.attempts,
+                "first_attempt_at": row.first_attempt_at,
+                "last_attempt_at": row.last_attempt_at,
+                "done_at": row.done_at,
+                "reason": row.last_reason,
+                "detail": row.last_detail,
+                "why": row.why,
+            }
+            for row in rows
+        )
+        return
+    print_table(
+        ("STATE", "RECEIVER", "TRIES", "EVENT", "PROJECT", "RECORDED", "DONE", "LAST TROUBLE", "EVENT ID"),
+        [
+            (
+                row.state,
+                row.receiver,
+                row.attempts,
+                row.type.removeprefix("taskwatch."),
+                row.project,
+                row.time,
+                row.done_at,
+                row.last_detail,
+                row.event_id[:SHORT_ID],
+            )
+            for row in rows
+        ],
+        empty="No deliveries that fit.",
+    )
+
+
+@contextmanager
+def _reader(config: Path | None) -> Iterator["StoreReader"]:
+    from taskwatch.app import kinds
+    from taskwatch.config.load import find, load
+    from taskwatch.store.reader import StoreReader
+
+    with StoreReader(load(find(config), kinds()).store.path) as reader:
+        yield reader
+
+
+def _took(since: datetime | None, until: datetime | None) -> str | None:
+    return None if since is None or until is None else age(since, until)

@@ -1,0 +1,74 @@
+"""A configuration file as it was read: text, lists and mappings, and where each of them stands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from taskwatch.telemetry import printable
+
+Value = str | list["Value"] | dict[str, "Value"]
+KeyPath = tuple[str | int, ...]
+
+
+class Place(NamedTuple):
+    """Where something stands in its file: line and column, both counted from 1."""
+
+    line: int
+    column: int
+
+
+START: Final = Place(1, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake: where, under which keys, what is wrong and what to write instead."""
+
+    place: Place
+    path: KeyPath
+    text: str
+
+    def line(self, file: Path) -> str:
+        """Return the one line that is printed, harmless to a terminal."""
+        where = f"{file}:{self.place.line}:{self.place.column}"
+        return printable(": ".join(part for part in (where, spell_path(self.path), self.text) if part))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One file. `problems` are the mistakes that did not keep the rest from being read."""
+
+    file: Path
+    root: dict[str, Value]
+    places: Mapping[KeyPath, Place]  # of the key in a mapping, of the item in a list
+    problems: tuple[Problem, ...] = ()
+
+    def value(self, path: KeyPath) -> Value | None:
+        """Return what stands at the path, if anything does."""
+        found: Value = self.root
+        for part in path:
+            if isinstance(found, dict) and isinstance(part, str) and part in found:
+                found = found[part]
+            elif isinstance(found, list) and isinstance(part, int) and part < len(found):
+                found = found[part]
+            else:
+                return None
+        return found
+
+    def place(self, path: KeyPath) -> Place:
+        """Return the place of the path, or of the nearest of its parents that is written down."""
+        while path not in self.places and path:
+            path = path[:-1]
+        return self.places.get(path, START)
+
+
+def spell_path(path: KeyPath) -> str:
+    """Write a path as people read it: `projects[0].endpoint`."""
+    spelt = ""
+    for part in path:
+        if isinstance(part, int):
+            spelt += f"[{part}]"
+        else:
+            spelt += f".{part}" if spelt else part
+    return spelt

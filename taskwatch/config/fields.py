@@ -1,0 +1,205 @@
+"""The types of single values: text of the configuration becomes a value, or says what to write.
+
+Models use them as they are, those of receivers too. What comes from code (seconds as a number, a
+Secret) passes unchanged. No error shows the value it is about: what stands at a wrong key may be a
+secret.
+
+Relative paths start at the directory of the file, which pydantic hands down as its context.
+"""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
+
+from taskwatch.core.matchers import Matcher, parse_matcher
+
+_OFF: Final = frozenset({"", "~", "null", "Null", "NULL", "off", "Off", "OFF"})
+_SWITCH: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_RATE: Final = re.compile(r"([0-9]{1,6})/(s|m|h)")
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_NAME_LENGTH: Final = 100
+# Alertmanager's labels of an alert; a project's labels stand beside them under their own names.
+_TAKEN_LABELS: Final = frozenset(
+    {"severity", "project", "task", "job_id", "instance_name", "instance_id", "alertname"}
+)
+NOT_YET: Final = "not in this version"
+
+
+def is_off(value: object) -> bool:
+    """Tell whether the value is `off` or one of YAML's ways to write `null`."""
+    return isinstance(value, str) and value in _OFF
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Say which of the words was probably meant, or what the words are."""
+    known = list(words)
+    close = get_close_matches(word, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"there is {', '.join(known)}" if known else "there is none"
+
+
+def beside(path: str, info: ValidationInfo) -> Path:
+    """Return the path as seen from the file it is written in; `~` is the home directory."""
+    try:
+        expanded = Path(path).expanduser()
+    except RuntimeError as error:
+        raise ValueError("begins with ~, and that home directory is not known; write it out") from error
+    return info.context / expanded if isinstance(info.context, Path) else expanded
+
+
+def spell_duration(seconds: float) -> str:
+    """Write seconds as the configuration does, in the largest unit that needs no fraction: 90 as 90s."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in reversed(_UNITS.items()):
+        count, rest = divmod(milliseconds, round(size * 1000))
+        if count and not rest:
+            return f"{count}{unit}"
+    return f"{milliseconds}ms"
+
+
+def parse_duration(value: object) -> float:
+    """Return seconds; numbers, which only code can hand in, are seconds already."""
+    if isinstance(value, int | float):
+        return float(value)
+    written = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if written is None:
+        raise ValueError("not a duration; write a number and ms, s, m, h or d, as 30s")
+    return int(written[1]) * _UNITS[written[2]]
+
+
+def between(low: float, high: float) -> AfterValidator:
+    """Bound a duration, in seconds, both ends included."""
+
+    def check(seconds: float) -> float:
+        if not low <= seconds <= high:
+            raise ValueError(f"out of bounds; write {spell_duration(low)} to {spell_duration(high)}")
+        return seconds
+
+    return AfterValidator(check)
+
+
+def not_yet(*words: str) -> BeforeValidator:
+    """Refuse words that the contract knows and this version does not."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value in words:
+            raise ValueError(f"{NOT_YET}; leave it out")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _rate(value: object) -> float:
+    if isinstance(value, int | float):
+        return float(value)
+    written = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if written is None or not int(written[1]):
+        raise ValueError("not a rate; write requests in a time, as 20/s or 30/m")
+    return int(written[1]) / _UNITS[written[2]]
+
+
+def _switch(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    known = _SWITCH.get(value.lower()) if isinstance(value, str) else None
+    if known is None:
+        raise ValueError("neither true nor false; write one of them")
+    return known
+
+
+def _only_true(value: object) -> bool:
+    if not _switch(value):
+        raise ValueError(f"false is {NOT_YET}; write true, or leave it out")
+    return True
+
+
+def _nothing(value: object) -> None:
+    if not (value is None or is_off(value) or value in ([], {})):
+        raise ValueError(f"{NOT_YET}; write off, or leave it out")
+
+
+def _empty_if_off(value: object) -> object:
+    return () if is_off(value) or value is None else value
+
+
+def _no_entries_if_off(value: object) -> object:
+    return {} if is_off(value) or value is None else value
+
+
+def _name(name: str) -> str:
+    if not name.strip() or name != name.strip() or len(name) > _NAME_LENGTH or not name.isprintable():
+        raise ValueError(f"not a name; write 1 to {_NAME_LENGTH} printable characters on one line")
+    return name
+
+
+def _id(text: str) -> str:
+    # It becomes a part of a path, so nothing that a path gives a meaning to.
+    if not _ID.fullmatch(text):
+        raise ValueError("not an id; write its letters, digits, - and _, at most 64")
+    return text
+
+
+def _label(name: str) -> str:
+    if not _LABEL.fullmatch(name):
+        raise ValueError("not a label; write letters, digits and _, with no digit in front")
+    if name in _TAKEN_LABELS:
+        raise ValueError("alerts have a label of this name themselves; write another")
+    return name
+
+
+def _path(value: object, info: ValidationInfo) -> Path:
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or is_off(value) or "\0" in value:
+        raise ValueError("not a path; write one")
+    return beside(value, info)
+
+
+def _matcher(value: object) -> Matcher:
+    if isinstance(value, Matcher):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("not a matcher; write text in single quotes, as 'severity = \"critical\"'")
+    return parse_matcher(value)
+
+
+_SCALAR: Final = WithJsonSchema({"type": ["string", "number", "boolean"]})  # all of them are taken as text
+
+Text = Annotated[str, _SCALAR]
+Name = Annotated[str, AfterValidator(_name), _SCALAR]
+ProjectId = Annotated[str, AfterValidator(_id), _SCALAR]
+LabelName = Annotated[str, AfterValidator(_label)]
+Labels = Annotated[dict[LabelName, Text], BeforeValidator(_no_entries_if_off)]
+Globs = Annotated[tuple[Text, ...], BeforeValidator(_empty_if_off)]
+
+Duration = Annotated[
+    float, PlainValidator(parse_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+]
+"""Seconds, written `500ms`, `30s`, `5m`, `24h` or `31d`."""
+
+Rate = Annotated[
+    float, PlainValidator(_rate), WithJsonSchema({"type": "string", "pattern": f"^{_RATE.pattern}$"})
+]
+"""Events in a second, written `20/s` or `30/m`."""
+
+Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"})]
+"""`true` or `false`, in any of YAML's words."""
+
+OnlyTrue = Annotated[bool, PlainValidator(_only_true), WithJsonSchema({"const": True})]
+"""A switch whose other position is not in this version."""
+
+NotYet = Annotated[None, PlainValidator(_nothing), WithJsonSchema({"enum": ["off", None]})]
+"""A key of the contract that is not in this version: `off`, empty or absent."""
+
+FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string"})]
+"""A path; a relative one starts at the directory of the file it is written in."""
+
+MatcherText = Annotated[Matcher, PlainValidator(_matcher), WithJsonSchema({"type": "string"})]
