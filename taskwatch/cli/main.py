@@ -1,7 +1,6 @@
 """The command line: one group, whose commands are imported only when they are called."""
 
 import importlib
-import os
 import sys
 from typing import Final, NoReturn
 
@@ -74,10 +73,6 @@ def main() -> NoReturn:
         for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
             click.echo(line if isinstance(error, ConfigError) else f"taskwatch: {line}", err=True)
         code = error.exit_code
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:
         if debug:
             raise

@@ -103,7 +103,7 @@ class Reading:
             clean=clean,
             quarantined=self._quarantined,
             cloud_date=self._cloud_date(),
-            digests=Digests(pages=tuple(self._pages) if clean else (), rows=digests) if complete else None,
+            digests=Digests(pages=tuple(self._pages) if clean else (), rows=digests) if exact else None,
             failure=failure,
             pages=len(self._pages),
             requests=self.requests,

@@ -126,11 +126,11 @@ def _nothing(value: object) -> None:
         raise ValueError(f"{NOT_YET}; write off, or leave it out")
 
 
-def _empty_if_off(value: object) -> object:
+def empty_if_off(value: object) -> object:
     return () if is_off(value) or value is None else value
 
 
-def _no_entries_if_off(value: object) -> object:
+def mapping_if_off(value: object) -> object:
     return {} if is_off(value) or value is None else value
 
 
@@ -177,8 +177,8 @@ Text = Annotated[str, _SCALAR]
 Name = Annotated[str, AfterValidator(_name), _SCALAR]
 ProjectId = Annotated[str, AfterValidator(_id), _SCALAR]
 LabelName = Annotated[str, AfterValidator(_label)]
-Labels = Annotated[dict[LabelName, Text], BeforeValidator(_no_entries_if_off)]
-Globs = Annotated[tuple[Text, ...], BeforeValidator(_empty_if_off)]
+Labels = Annotated[dict[LabelName, Text], BeforeValidator(mapping_if_off)]
+Globs = Annotated[tuple[Text, ...], BeforeValidator(empty_if_off)]
 
 Duration = Annotated[
     float, PlainValidator(parse_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})

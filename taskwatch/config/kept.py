@@ -58,3 +58,89 @@ class Endpoint:
     def is_open_to_listeners(self) -> bool:
         """Whether what is sent there crosses a network without encryption."""
         return self.scheme == "http" and not _is_loopback(urlsplit(str(self)).hostname or "")
+
+
+def parse_endpoint(value: object, info: ValidationInfo) -> Endpoint:
+    """Read an endpoint. One that is kept elsewhere is read at once: it is part of who a project is."""
+    if isinstance(value, Endpoint):
+        return value
+    try:
+        written = _kept(value, info, Url).reveal()
+    except SecretUnreadableError as error:
+        raise ValueError(str(error)) from error
+    parts, port = _split(written)
+    if "@" in parts.netloc or parts.path not in ("", "/") or "?" in written or "#" in written:
+        raise ValueError("more than scheme and host; write https://HOST, the rest is added")
+    host = (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    suffix = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
+    return Endpoint(scheme=parts.scheme, host=host + suffix)
+
+
+def _secret(value: object, info: ValidationInfo) -> Secret:
+    return value if isinstance(value, Secret) else _kept(value, info, Secret)
+
+
+def _url(value: object, info: ValidationInfo) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    url = _kept(value, info, Url)
+    if url.kept is Kept.TEXT:
+        _split(url.reveal())
+    return url
+
+
+def _kept(value: object, info: ValidationInfo, kind: type[SecretKind]) -> SecretKind:
+    if isinstance(value, str) and not is_off(value):
+        return kind(Kept.TEXT, value)
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise ValueError(f"nothing to read; write {_WAYS}")
+    ((way, where),) = value.items()
+    if not isinstance(where, str) or not where.strip() or "\0" in where:
+        raise ValueError(f"nothing to read; write {_WAYS}")
+    match way:
+        case "file":
+            return kind(Kept.FILE, str(beside(where, info)))
+        case "env" if _VARIABLE.fullmatch(where):
+            return kind(Kept.ENV, where)
+        case "credential" if "/" not in where and where not in (".", ".."):
+            return kind(Kept.CREDENTIAL, where)
+        case "env" | "credential":
+            raise ValueError("not a name of that kind; write the name under which it is found")
+        case _:
+            raise ValueError(f"kept in no way that is known; write {_WAYS}")
+
+
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    # urlsplit() drops line ends and tabs in silence, and its errors show what they are about.
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise ValueError("a URL with spaces or control characters; write it without")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("not a URL; write https://HOST or http://HOST") from None
+    if parts.scheme not in _PORTS or not host or not (_is_address(host) or _HOST.fullmatch(host)):
+        raise ValueError("not a URL; write https://HOST or http://HOST")
+    return parts, port
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+SecretText = Annotated[Secret, PlainValidator(_secret), WithJsonSchema(_JSON_SCHEMA)]
+"""A secret. `Secret.reveal()` reads it when it is needed."""
+
+SecretUrl = Annotated[Secret, PlainValidator(_url), WithJsonSchema(_JSON_SCHEMA)]
+"""A URL over HTTP or HTTPS. Checked where it is written as text; else when it is used."""
+
+EndpointUrl = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_JSON_SCHEMA)]

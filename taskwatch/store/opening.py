@@ -36,7 +36,16 @@ BUSY_MILLISECONDS: Final = 5_000  # how long a command's short transaction is wa
 _SIDECARS: Final = ("-wal", "-shm", "-journal")
 # Errors of the system that time does not mend. Any other may pass: a full disk, too many files.
 _LASTING: Final = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EEXIST,
+    }
 )
 _DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 
@@ -168,7 +177,7 @@ def _check(connection: apsw.Connection, path: Path, marker: str | None, *, uncle
 def _check_pages(connection: apsw.Connection) -> None:
     found = connection.execute("PRAGMA quick_check(1)").get
     if found != "ok":
-        raise apsw.CorruptError(str(found))
+        raise apsw.CorruptError(" ".join(str(found).split()))
 
 
 def _marker(path: Path) -> Path:

@@ -160,9 +160,9 @@ def _digest(row: Task) -> int:
 
 
 def quiet_log() -> Logger:
-    """Return a logger that says nothing and costs nothing."""
+    """Return a logger that says nothing below critical, and costs nothing."""
     silent: Logger = structlog.wrap_logger(
-        None, processors=[], wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1)
+        None, processors=[], wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
     )
     return silent
 

@@ -1,6 +1,6 @@
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -14,9 +14,9 @@ from tests.fakes.faulty_disk import FaultyDisk, Gate, Step, faulty_disk, full, i
 
 
 @pytest.fixture
-def disk() -> AsyncIterator[FaultyDisk]:
+def disk() -> Iterator[FaultyDisk]:
     with faulty_disk() as disk:
-        yield disk  # type: ignore[misc]  # a generator is what pytest wants
+        yield disk
 
 
 @pytest.fixture
@@ -307,9 +307,7 @@ async def test_a_waiter_cancelled_during_the_commit_leaves_the_writer_well(
     assert await writer.read(numbers) == [1, 2]
 
 
-async def test_more_callers_than_places_are_all_served(
-    writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_more_callers_than_places_are_all_served(writer: Writer) -> None:
     callers = writer_module.PLACES + 300
     assert await gathered(writer, *map(insert, range(callers))) == list(range(callers))
 
@@ -332,7 +330,7 @@ async def test_closing_does_what_is_queued_and_then_the_farewell(writer: Writer,
     async with Held(writer):
         calls = [asyncio.create_task(writer.write(insert(number))) for number in range(600)]
         await asyncio.sleep(0)
-        closing = asyncio.create_task(writer.close(lambda connection: insert(9_999)(connection)))
+        closing = asyncio.create_task(writer.close(insert(9_999)))
     assert await asyncio.gather(*calls) == list(range(600))
     await closing
     assert on_disk(tmp_path) == [*range(600), 9_999]

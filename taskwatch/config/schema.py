@@ -1,0 +1,227 @@
+"""The keys of a configuration file, with their defaults, as the contract names them.
+
+A key whose part is not built yet is here as `NotYet`: it may be `off` or absent, nothing else.
+"""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, Union
+
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, TypeAdapter, create_model, model_validator
+
+from taskwatch.config.fields import (
+    Duration,
+    FilePath,
+    Globs,
+    Labels,
+    MatcherText,
+    Name,
+    NotYet,
+    OnlyTrue,
+    ProjectId,
+    Rate,
+    Switch,
+    Text,
+    between,
+    empty_if_off,
+    mapping_if_off,
+    not_yet,
+)
+from taskwatch.config.kept import EndpointUrl, SecretText
+from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.config.section import Section, by_type, default
+from taskwatch.core.cadence import Cadence
+from taskwatch.core.detect import BaselinePolicy
+from taskwatch.model.event import Severity
+
+PLANNED_CREDENTIALS: Final = frozenset({"password", "aksk", "agency", "cloud"})
+PLANNED_RECEIVERS: Final = frozenset({"alertmanager", "email", "pagerduty", "apprise", "exec", "file"})
+
+MINUTE: Final = 60.0
+HOUR: Final = 60 * MINUTE
+DAY: Final = 24 * HOUR
+
+
+class Offset(StrEnum):
+    """What the service means by `offset`."""
+
+    AUTO = "auto"
+    RECORD = "record"
+
+
+def default_store_path() -> Path:
+    """Return where the store lies when nothing is said: systemd's directory, else the user's."""
+    directory = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(directory or "~/.local/state/taskwatch").expanduser() / "taskwatch.db"
+
+
+class Store(Section):
+    path: FilePath = Field(
+        default_factory=default_store_path,
+        description="the database; by default $STATE_DIRECTORY/taskwatch.db, else ~/.local/state/taskwatch/taskwatch.db",
+    )
+    url: NotYet = None
+    password: NotYet = None
+    retention: Annotated[Duration, between(HOUR, 3650 * DAY)] = default("90d", "how long events are kept")
+
+
+class Log(Section):
+    format: Annotated[Literal["auto", "console", "json"], not_yet("journal")] = default(
+        "auto", "auto is console on a terminal and json elsewhere"
+    )
+    level: Literal["debug", "info", "warning", "error"] = default("info", "the least that is logged")
+
+
+class Credential(Section):
+    """How to log in to a cloud."""
+
+    rate: Rate = default("20/s", "requests to one endpoint, shared by all its projects")
+
+
+class TokenCredential(Credential):
+    type: Literal["token"] = Field(description="a token made elsewhere and renewed there")
+    token: SecretText = Field(examples=["{file: PATH}"], description="the token, as X-Auth-Token takes it")
+
+
+class NoCredential(Credential):
+    type: Literal["none"] = Field(description="no login, for simulated clouds and proxies that log in")
+
+
+_CREDENTIALS: Final[Mapping[str, type[Section]]] = {"token": TokenCredential, "none": NoCredential}
+AnyCredential = Annotated[TokenCredential | NoCredential, by_type(_CREDENTIALS, PLANNED_CREDENTIALS)]
+
+Interval = Annotated[Duration, between(0.1, DAY)]
+_INTERVAL: Final[TypeAdapter[float]] = TypeAdapter(Interval)
+
+
+class Intervals(Section):
+    active: Interval = default("15s", "while any task is running")
+    idle: Interval = default("60s", "while none is")
+
+    @model_validator(mode="after")
+    def _idles_longer(self) -> Self:
+        if self.idle < self.active:
+            raise ValueError("idle is shorter than active; write an idle of at least active")
+        return self
+
+
+def _cadence(value: object, info: ValidationInfo) -> Cadence:
+    if isinstance(value, Cadence):
+        return value
+    if isinstance(value, dict):
+        intervals = Intervals.model_validate(value, context=info.context)
+        return Cadence(active=intervals.active, idle=intervals.idle)
+    seconds = _INTERVAL.validate_python(value)
+    return Cadence(active=seconds, idle=seconds)
+
+
+class Tls(Section):
+    ca: NotYet = None
+    cert: NotYet = None
+    key: NotYet = None
+    verify: OnlyTrue = default(True, "check the certificate of the cloud")
+
+
+class Tasks(Section):
+    """Which tasks are watched, by name. What is left out is neither stored nor told."""
+
+    include: Annotated[Globs, Field(min_length=1)] = default(["*"], "names to watch, as globs")
+    exclude: Globs = default([], "names to leave out of these")
+
+
+class ProjectSettings(Section):
+    """What may stand under `defaults` and under each project."""
+
+    endpoint: EndpointUrl | None = Field(None, description="where the cloud's API is: https://HOST")
+    service: Annotated[Literal["gaussdb"], not_yet("rds", "geminidb")] = default("gaussdb", "the cloud API spoken")
+    credential: Text | None = Field(None, description="the name of a credential; the only one is the default")
+    interval: Annotated[Cadence, PlainValidator(_cadence, json_schema_input_type=Interval | Intervals)] = default(
+        {}, "the time from poll to poll: one duration, or one while any task is running and one while none is"
+    )
+    full_poll: Duration | None = default("15m", "at least this often the whole month is read; here every poll does")
+    timeout: Annotated[Duration, between(0.1, HOUR)] = default("20s", "the deadline of one whole poll")
+    baseline: BaselinePolicy = default("quiet", "what is told of tasks found at the first poll")
+    severity: Annotated[dict[Text, Severity], BeforeValidator(mapping_if_off)] = default(
+        {}, "the severity of failures by task name, first match; critical else"
+    )
+    offset: Annotated[Offset, not_yet("page0", "page1")] = default("auto", "what the service means by offset")
+    labels: Labels = default({}, "told with every event; those of a project add to those of the defaults")
+    tasks: Tasks = default({}, "which tasks are watched, by name")
+    overdue: NotYet = None
+    stalled: NotYet = None
+    proxy: NotYet = None
+    tls: Tls = default({}, "the TLS of the endpoint")
+
+
+class ProjectEntry(ProjectSettings):
+    """One project: what it is, and what differs from the defaults."""
+
+    name: Name = Field(examples=["prod"], description="a label: renaming a project keeps everything")
+    project_id: ProjectId = Field(
+        examples=["0611f1bd8b00d5d32f17c017f15b599f"], description="the id of the project in the cloud"
+    )
+    project: NotYet = None
+
+
+class RouteKeys(Section):
+    receivers: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+        None, description="for what no child takes; without it the parent's, at the root all receivers"
+    )
+    group_by: NotYet = None
+    group_wait: NotYet = None
+    group_interval: NotYet = None
+    repeat_interval: NotYet = None
+    routes: Annotated[tuple["ChildRoute", ...], BeforeValidator(empty_if_off)] = default([], "asked in this order")
+
+
+class RootRoute(RouteKeys):
+    """Where every event starts; it takes what no child takes."""
+
+
+class ChildRoute(RouteKeys):
+    """Takes the events that all of its matchers match; without any, every event."""
+
+    matchers: Annotated[tuple[MatcherText, ...], BeforeValidator(empty_if_off)] = default(
+        [], "as severity = \"critical\" or task =~ \"Backup.*\"; all of them must match"
+    )
+    continue_: Switch = Field(False, alias="continue", description="let the routes after this one see it too")
+
+
+class Document(Section):
+    """The configuration of taskwatch."""
+
+    store: Store = default({}, "what is kept, and for how long")
+    log: Log = default({}, "the daemon's own log, on standard error")
+    server: NotYet = None
+    heartbeat: NotYet = None
+    include: NotYet = None
+    credentials: dict[Name, AnyCredential] = Field(
+        min_length=1,
+        examples=["{otc: {type: token, token: {file: PATH}}}"],
+        description="logins, named once and used by many projects",
+    )
+    defaults: ProjectSettings = default({}, "holds for every project that does not say otherwise")
+    projects: tuple[ProjectEntry, ...] = Field(
+        min_length=1,
+        examples=["[{name: prod, endpoint: https://HOST, project_id: ID}]"],
+        description="what is watched",
+    )
+    receivers: tuple[ReceiverOptions, ...] = ()
+    route: RootRoute = default({}, "which receivers an event goes to; all of them where nothing is said")
+    mute: NotYet = None
+
+
+def document_model(kinds: Mapping[str, type[ReceiverOptions]]) -> type[Document]:
+    """Return the model of a file whose receivers are of these kinds."""
+    one = Annotated[Union[tuple(kinds.values())], by_type(kinds, PLANNED_RECEIVERS)]  # noqa: UP007 - built at run time
+    many = Annotated[tuple[one, ...], BeforeValidator(empty_if_off)]
+    receivers = default([], "who is told; without any, a receiver of type log, named log")
+    return create_model("Document", __base__=Document, __doc__=Document.__doc__, receivers=(many, receivers))
+
+
+def json_schema(kinds: Mapping[str, type[ReceiverOptions]]) -> dict[str, Any]:
+    """Return the JSON Schema of a configuration file, for editors."""
+    schema = document_model(kinds).model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "taskwatch configuration"}
