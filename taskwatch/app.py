@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, assert_never
 
 from taskwatch import __version__, telemetry
 from taskwatch.clock import Clock, SystemClock
 from taskwatch.cloud.auth import Login, NoLogin, TokenLogin
 from taskwatch.cloud.client import TasksClient, open_session
 from taskwatch.cloud.limiter import Limiter
-from taskwatch.config.load import Config, Credential, ProjectConfig, ReceiverConfig
+from taskwatch.config.configuration import Config, Credential, WatchedProject
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.core.cadence import Cadence
+from taskwatch.config.schema import NoCredential, TokenCredential
 from taskwatch.engine.lane import Lane, LaneRules
 from taskwatch.engine.poller import Poller, PollRules
 from taskwatch.engine.ports import Ledger
@@ -174,7 +174,7 @@ async def pollers(
         logins = {name: _login(credential) for name, credential in config.credentials.items()}
         limiters: dict[tuple[str, str], Limiter] = {}  # a rate belongs to a credential at an endpoint
 
-        def watch(project: ProjectConfig) -> Watch:
+        def watch(project: WatchedProject) -> Watch:
             credential = config.credentials[project.credential]
             place = (project.credential, project.project.identity.host)
             limiter = limiters.setdefault(place, Limiter(credential.rate, clock))
@@ -183,7 +183,7 @@ async def pollers(
                 rules=_rules(project),
                 source=TasksClient(
                     session=session,
-                    endpoint=project.endpoint,
+                    endpoint=str(project.endpoint),
                     project_id=project.project.identity.project_id,
                     login=logins[project.credential],
                     limiter=limiter,
@@ -201,9 +201,9 @@ async def pollers(
         await session.close()
 
 
-def _rules(project: ProjectConfig) -> PollRules:
+def _rules(project: WatchedProject) -> PollRules:
     return PollRules(
-        cadence=Cadence(active=project.active, idle=project.idle),
+        cadence=project.interval,
         baseline=project.baseline,
         failure_severities=project.severity,
         include=project.include,
@@ -212,14 +212,19 @@ def _rules(project: ProjectConfig) -> PollRules:
 
 
 def _login(credential: Credential) -> Login:
-    return NoLogin() if credential.token is None else TokenLogin(credential.token)
+    match credential:
+        case TokenCredential():
+            return TokenLogin(credential.token)
+        case NoCredential():
+            return NoLogin()
+        case _:
+            assert_never(credential)
 
 
-def _lane(receiver: ReceiverConfig, *, store: SqliteStore, clock: Clock, log: Logger) -> Lane:
-    options = receiver.options
+def _lane(options: ReceiverOptions, *, store: SqliteStore, clock: Clock, log: Logger) -> Lane:
     return Lane(
-        receiver=receiver.name,
-        notifier=NOTIFIERS[receiver.type].open(options, clock=clock, log=log),
+        receiver=options.name,
+        notifier=NOTIFIERS[options.type].open(options, clock=clock, log=log),
         outbox=store,
         rules=LaneRules(
             timeout=options.timeout,

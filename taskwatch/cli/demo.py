@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROJECTS: Final = 3
-TASKS_PER_DAY: Final = 250  # of each project; with the default speed something happens every second or two
+TASKS_PER_DAY: Final = 40  # of each project: with the default speed something happens every second or two
 FIRST_FAILURE: Final = 4.0  # seconds after the start; a demo of alerts shows one
 CONFIGURATION: Final = """\
 # Written by `taskwatch demo`: what taskwatch ran with. Only the cloud is simulated.
@@ -34,10 +34,12 @@ route:
 
 
 @click.command(epilog="Example: taskwatch demo --seconds 20 --seed 7")
-@click.option("--seconds", type=click.FloatRange(min=0), default=30.0, show_default=True, help="0: until Ctrl-C.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0), default=30.0, show_default=True, help="0: until Ctrl-C."
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Which life the simulated cloud leads.")
 @click.option(
-    "--speed", type=click.FloatRange(min=0.1, max=3600), default=60.0, show_default=True,
+    "--speed", type=click.FloatRange(min=0.1, max=3600), default=300.0, show_default=True,
     help="How much faster than real time the cloud lives.",
 )  # fmt: skip
 def demo(seconds: float, seed: int, speed: float) -> None:
@@ -120,7 +122,7 @@ async def _provoke(cloud: Any, after: float) -> None:
     cloud.provoke(
         cloud.projects[0].project_id,
         name="RestoreGaussDBV5InInstance",
-        seconds=120.0,
+        seconds=600.0,
         fail_reason="The backup file is damaged: checksum mismatch in block 48211.",
     )
 
@@ -144,7 +146,9 @@ class _Told:
         data = event["data"]
         local = datetime.fromisoformat(event["time"]).astimezone().strftime("%H:%M:%S")
         shown = coloured(kind.upper().ljust(9) if kind == "failed" else kind.ljust(9), data["severity"])
-        click.echo(f"{local}  {shown}  {printable(data['project']['name']).ljust(17)}  {printable(data['summary'])}")
+        click.echo(
+            f"{local}  {shown}  {printable(data['project']['name']).ljust(17)}  {printable(data['summary'])}"
+        )
 
 
 def _introduce(path: "Path", *, speed: float, url: str) -> None:

@@ -38,9 +38,7 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     telemetry.configure(format_=loaded.log.format, level="warning")
     unknown = sorted(set(names) - {project.project.name for project in loaded.projects})
     if unknown:
-        raise click.BadParameter(
-            f"no project {unknown[0]!r} in {loaded.path}", param_hint="--project"
-        )
+        raise click.BadParameter(f"no project {unknown[0]!r} in {loaded.path}", param_hint="--project")
     if names:
         chosen = tuple(project for project in loaded.projects if project.project.name in names)
         loaded = replace(loaded, projects=chosen)
@@ -101,11 +99,15 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
             code = NOT_POLLED
             continue
         if result.listing.failure is not None:
-            click.echo(f"{printable(name)}: read in part only: {printable(str(result.listing.failure))}", err=True)
+            click.echo(
+                f"{printable(name)}: read in part only: {printable(str(result.listing.failure))}", err=True
+            )
             code = NOT_POLLED
         _print(result.events, as_json)
         if not as_json:
-            click.echo(f"{printable(name)}: {result.listing.rows} tasks read, {len(result.events)} events", err=True)
+            click.echo(
+                f"{printable(name)}: {result.listing.rows} tasks read, {len(result.events)} events", err=True
+            )
     return code
 
 
@@ -120,4 +122,6 @@ def _print(events: "Sequence[Event]", as_json: bool) -> None:
         return
     for event in events:
         kind = event.type.removeprefix("taskwatch.").ljust(18)
-        click.echo(f"{coloured(kind, event.severity)} {printable(event.attributes['project'])}  {printable(event.summary)}")
+        click.echo(
+            f"{coloured(kind, event.severity)} {printable(event.attributes['project'])}  {printable(event.summary)}"
+        )

@@ -36,7 +36,11 @@ class _Since(click.ParamType):
         try:
             given = datetime.fromisoformat(value)
         except ValueError:
-            self.fail(f"{value!r} is neither a duration (30m, 24h, 7d) nor a date (2026-11-23, 2026-11-23T10:00Z)", param, ctx)
+            self.fail(
+                f"{value!r} is neither a duration (30m, 24h, 7d) nor a date (2026-11-23, 2026-11-23T10:00Z)",
+                param,
+                ctx,
+            )
         return given if given.tzinfo is not None else given.astimezone()
 
 
@@ -122,7 +126,14 @@ def events(config: Path | None, as_json: bool, **filters: Any) -> None:
     print_table(
         ("TIME", "TYPE", "SEVERITY", "PROJECT", "SUMMARY", "EVENT ID"),
         [
-            (row.time, row.type.removeprefix("taskwatch."), row.severity, row.project, row.summary, row.id[:SHORT_ID])
+            (
+                row.time,
+                row.type.removeprefix("taskwatch."),
+                row.severity,
+                row.project,
+                row.summary,
+                row.id[:SHORT_ID],
+            )
             for row in rows
         ],
         empty="No events were recorded that fit.",

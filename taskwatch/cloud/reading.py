@@ -11,6 +11,8 @@ Invariants:
 from datetime import datetime
 from typing import Final
 
+from xxhash import xxh3_64_intdigest
+
 from taskwatch.cloud.decode import Page, Row, decode_page, to_task
 from taskwatch.cloud.errors import Asked, bad_answer, http_date
 from taskwatch.errors import CloudError
@@ -45,7 +47,7 @@ class Reading:
         self._bodies: list[bytes] = []  # not decoded yet, for as long as nothing has changed
         self._pages: list[PageDigest] = []
         self._rows: list[Row] = []
-        self._ids: set[str] = set()
+        self._ids: set[str] = set()  # of all rows but those of a list that is one page
         self._quarantined = 0
 
     @property
@@ -61,7 +63,7 @@ class Reading:
         if self._unchanged:
             number = len(self._pages)
             page = self._known.pages[number]
-            if page.digest == hash(body):
+            if page.digest == xxh3_64_intdigest(body):
                 self._bodies.append(body)
                 self._pages.append(page)
                 self._offset += page.rows - OVERLAP
@@ -88,22 +90,38 @@ class Reading:
 
     def _judged(self, failure: CloudError | None) -> Listing:
         digests = frozenset(map(hash, self._rows))
-        fresh = digests - self._known.rows
-        changed_ids = {row.job_id for row in self._rows if hash(row) in fresh} if fresh else frozenset()
-        # Of equal rows the last one stands: of two readings of one task the later counts more.
-        distinct = reversed(dict.fromkeys(reversed(self._rows))) if changed_ids else ()
         complete = self._ended and failure is None
         clean = not self._quarantined
+        pages = tuple(self._pages) if clean else ()
+        if digests <= self._known.rows:
+            # Known rows in other bytes, the usual poll of a service that adds a moving field.
+            return Listing(
+                changed=(),
+                rows=len(digests),
+                complete=complete,
+                clean=clean,
+                quarantined=self._quarantined,
+                cloud_date=self._cloud_date(),
+                digests=Digests(pages=pages, rows=digests) if complete else None,
+                failure=failure,
+                pages=len(self._pages),
+                requests=self.requests,
+            )
+        fresh = digests - self._known.rows
+        ids = {row.job_id for row in self._rows}
+        changed_ids = {row.job_id for row in self._rows if hash(row) in fresh}
+        # Of equal rows the last one stands: of two readings of one task the later counts more.
+        distinct = reversed(dict.fromkeys(reversed(self._rows)))
         # Two contents of one task: which of them is stored is not decided here.
-        exact = complete and len(digests) == len(self._ids)
+        exact = complete and len(digests) == len(ids)
         return Listing(
             changed=tuple(to_task(row) for row in distinct if row.job_id in changed_ids),
-            rows=len(self._ids),
+            rows=len(ids),
             complete=complete,
             clean=clean,
             quarantined=self._quarantined,
             cloud_date=self._cloud_date(),
-            digests=Digests(pages=tuple(self._pages) if clean else (), rows=digests) if exact else None,
+            digests=Digests(pages=pages, rows=digests) if exact else None,
             failure=failure,
             pages=len(self._pages),
             requests=self.requests,
@@ -124,9 +142,14 @@ class Reading:
 
     def _take(self, body: bytes) -> None:
         page = decode_page(body, self._asked)
-        ids = {row.job_id for row in page.rows}
         is_first = not self._pages
-        digest = PageDigest(digest=hash(body), rows=page.size)
+        digest = PageDigest(digest=xxh3_64_intdigest(body), rows=page.size)
+        if is_first and 0 < page.size < LIMIT:
+            # The whole list in one page: nothing to join, nothing that could repeat.
+            self._pages.append(digest)
+            self._rows, self._quarantined, self._ended = page.rows, page.quarantined, True
+            return
+        ids = {row.job_id for row in page.rows}
         is_repeated = ids <= self._ids and (not page.quarantined or digest in self._pages)
         is_joined = is_first or not ids.isdisjoint(self._ids)
 

@@ -44,12 +44,17 @@ class Document:
     places: Mapping[KeyPath, Place]  # of the key in a mapping, of the item in a list
     problems: tuple[Problem, ...] = ()
 
+    @property
+    def directory(self) -> Path:
+        """Where relative paths of this file start."""
+        return self.file.absolute().parent
+
     def value(self, path: KeyPath) -> Value | None:
         """Return what stands at the path, if anything does."""
-        found: Value = self.root
+        found: Value | None = self.root
         for part in path:
-            if isinstance(found, dict) and isinstance(part, str) and part in found:
-                found = found[part]
+            if isinstance(found, dict) and isinstance(part, str):
+                found = found.get(part)
             elif isinstance(found, list) and isinstance(part, int) and part < len(found):
                 found = found[part]
             else:

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
 from taskwatch.core.matchers import Matcher, parse_matcher
 
@@ -43,16 +43,16 @@ def nearest(word: str, words: Iterable[str]) -> str:
     close = get_close_matches(word, known, n=1)
     if close:
         return f"did you mean {close[0]}?"
-    return f"there is {', '.join(known)}" if known else "there is none"
+    return f"known here: {', '.join(known) or 'none'}"
 
 
-def beside(path: str, info: ValidationInfo) -> Path:
-    """Return the path as seen from the file it is written in; `~` is the home directory."""
+def beside(directory: object, path: str) -> Path:
+    """Return the path as seen from the directory, if there is one; `~` is the home directory."""
     try:
         expanded = Path(path).expanduser()
     except RuntimeError as error:
         raise ValueError("begins with ~, and that home directory is not known; write it out") from error
-    return info.context / expanded if isinstance(info.context, Path) else expanded
+    return directory / expanded if isinstance(directory, Path) else expanded
 
 
 def spell_duration(seconds: float) -> str:
@@ -91,10 +91,27 @@ def not_yet(*words: str) -> BeforeValidator:
 
     def check(value: object) -> object:
         if isinstance(value, str) and value in words:
-            raise ValueError(f"{NOT_YET}; leave it out")
+            raise ValueError(f"{value} is {NOT_YET}; leave it out")
         return value
 
     return BeforeValidator(check)
+
+
+def at_least_one(value: object) -> object:
+    """Refuse an empty list or mapping, before its items are looked at."""
+    if is_off(value) or value in ([], {}, ()):
+        raise ValueError("empty; write one at least")
+    return value
+
+
+def empty_if_off(value: object) -> object:
+    """Take `off` for an empty list."""
+    return () if is_off(value) or value is None else value
+
+
+def mapping_if_off(value: object) -> object:
+    """Take `off` for an empty mapping."""
+    return {} if is_off(value) or value is None else value
 
 
 def _rate(value: object) -> float:
@@ -126,14 +143,6 @@ def _nothing(value: object) -> None:
         raise ValueError(f"{NOT_YET}; write off, or leave it out")
 
 
-def empty_if_off(value: object) -> object:
-    return () if is_off(value) or value is None else value
-
-
-def mapping_if_off(value: object) -> object:
-    return {} if is_off(value) or value is None else value
-
-
 def _name(name: str) -> str:
     if not name.strip() or name != name.strip() or len(name) > _NAME_LENGTH or not name.isprintable():
         raise ValueError(f"not a name; write 1 to {_NAME_LENGTH} printable characters on one line")
@@ -160,14 +169,16 @@ def _path(value: object, info: ValidationInfo) -> Path:
         return value
     if not isinstance(value, str) or is_off(value) or "\0" in value:
         raise ValueError("not a path; write one")
-    return beside(value, info)
+    return beside(info.context, value)
 
 
 def _matcher(value: object) -> Matcher:
     if isinstance(value, Matcher):
         return value
     if not isinstance(value, str):
-        raise ValueError("not a matcher; write text in single quotes, as 'severity = \"critical\"'")
+        raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
+            "not a matcher; write text in single quotes, as 'severity = \"critical\"'"
+        )
     return parse_matcher(value)
 
 
@@ -181,7 +192,9 @@ Labels = Annotated[dict[LabelName, Text], BeforeValidator(mapping_if_off)]
 Globs = Annotated[tuple[Text, ...], BeforeValidator(empty_if_off)]
 
 Duration = Annotated[
-    float, PlainValidator(parse_duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})
+    float,
+    PlainValidator(parse_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
 ]
 """Seconds, written `500ms`, `30s`, `5m`, `24h` or `31d`."""
 

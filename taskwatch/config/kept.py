@@ -55,7 +55,7 @@ class Endpoint:
         return f"{self.scheme}://{self.host}"
 
     @property
-    def is_open_to_listeners(self) -> bool:
+    def is_in_clear(self) -> bool:
         """Whether what is sent there crosses a network without encryption."""
         return self.scheme == "http" and not _is_loopback(urlsplit(str(self)).hostname or "")
 
@@ -100,7 +100,7 @@ def _kept(value: object, info: ValidationInfo, kind: type[SecretKind]) -> Secret
         raise ValueError(f"nothing to read; write {_WAYS}")
     match way:
         case "file":
-            return kind(Kept.FILE, str(beside(where, info)))
+            return kind(Kept.FILE, str(beside(info.context, where)))
         case "env" if _VARIABLE.fullmatch(where):
             return kind(Kept.ENV, where)
         case "credential" if "/" not in where and where not in (".", ".."):

@@ -45,7 +45,9 @@ def _text(file: Path) -> str:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        remedy = "give the daemon's user the right to read it" if file.exists() else "write it, or name another"
+        remedy = (
+            "give the daemon's user the right to read it" if file.exists() else "write it, or name another"
+        )
         raise ConfigError([printable(f"{file}: cannot be read: {error.strerror}; {remedy}")]) from error
     if len(content) > MAX_BYTES:
         raise _UnreadableError(START, "larger than 1 MiB; write what all projects share once, under defaults")
@@ -116,24 +118,24 @@ class _Reading:
     def _node(self, event: yaml.Event, path: KeyPath) -> _Node:
         if len(path) > MAX_DEPTH:
             raise _UnreadableError(_place(event), f"nested deeper than {MAX_DEPTH} levels")
-        if isinstance(event, yaml.AliasEvent):
-            return self._aliased(event, path)
         self._refuse_tag(event, path)
         node: _Node
         match event:
-            case yaml.MappingStartEvent():
-                node = _Collection(is_mapping=True, entries=tuple(self._entries(path)))
+            case yaml.ScalarEvent():
+                node = event.value
             case yaml.SequenceStartEvent():
                 node = _Collection(is_mapping=False, entries=tuple(self._items(path)))
-            case _:
-                node = str(event.value)
+            case yaml.MappingStartEvent():
+                node = _Collection(is_mapping=True, entries=tuple(self._entries(path)))
+            case _:  # no other event begins a value
+                return self._aliased(event, path)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
 
-    def _aliased(self, event: yaml.AliasEvent, path: KeyPath) -> _Node:
+    def _aliased(self, event: yaml.Event, path: KeyPath) -> _Node:
         # An anchor is known once its node has ended: nothing can contain itself.
-        node = self._anchors.get(event.anchor)
+        node = self._anchors.get(getattr(event, "anchor", ""))
         if node is None:
             text = "an alias of nothing that stands before it; put text that begins with * in quotes"
             raise _UnreadableError(_place(event), text, path)
@@ -150,7 +152,7 @@ class _Reading:
             if not isinstance(event, yaml.ScalarEvent):
                 text = "a key that is no text; put text that begins with { or [ in quotes"
                 raise _UnreadableError(place, text, path)
-            key = str(event.value)
+            key = event.value
             here = (*path, key)
             self._refuse_tag(event, here)
             node = self._node(next(self._events), here)
@@ -189,4 +191,5 @@ class _Reading:
 
 
 def _place(event: yaml.Event) -> Place:
-    return Place(event.start_mark.line + 1, event.start_mark.column + 1)
+    mark = event.start_mark
+    return START if mark is None else Place(mark.line + 1, mark.column + 1)

@@ -1,12 +1,11 @@
 """What every receiver can be told, whatever its kind. The notifiers' options build upon it."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from taskwatch.config.fields import Duration, Name, NotYet, OnlyTrue, between
 from taskwatch.config.section import Section, default
-from typing import Annotated
 
 
 class Retry(Section):

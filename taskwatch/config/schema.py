@@ -9,7 +9,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, Union
 
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, TypeAdapter, create_model, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 
 from taskwatch.config.fields import (
     Duration,
@@ -24,6 +32,7 @@ from taskwatch.config.fields import (
     Rate,
     Switch,
     Text,
+    at_least_one,
     between,
     empty_if_off,
     mapping_if_off,
@@ -127,7 +136,9 @@ class Tls(Section):
 class Tasks(Section):
     """Which tasks are watched, by name. What is left out is neither stored nor told."""
 
-    include: Annotated[Globs, Field(min_length=1)] = default(["*"], "names to watch, as globs")
+    include: Annotated[tuple[Text, ...], BeforeValidator(at_least_one)] = default(
+        ["*"], "names to watch, as globs"
+    )
     exclude: Globs = default([], "names to leave out of these")
 
 
@@ -135,12 +146,19 @@ class ProjectSettings(Section):
     """What may stand under `defaults` and under each project."""
 
     endpoint: EndpointUrl | None = Field(None, description="where the cloud's API is: https://HOST")
-    service: Annotated[Literal["gaussdb"], not_yet("rds", "geminidb")] = default("gaussdb", "the cloud API spoken")
-    credential: Text | None = Field(None, description="the name of a credential; the only one is the default")
-    interval: Annotated[Cadence, PlainValidator(_cadence, json_schema_input_type=Interval | Intervals)] = default(
-        {}, "the time from poll to poll: one duration, or one while any task is running and one while none is"
+    service: Annotated[Literal["gaussdb"], not_yet("rds", "geminidb")] = default(
+        "gaussdb", "the cloud API spoken"
     )
-    full_poll: Duration | None = default("15m", "at least this often the whole month is read; here every poll does")
+    credential: Text | None = Field(None, description="the name of a credential; the only one is the default")
+    interval: Annotated[Cadence, PlainValidator(_cadence, json_schema_input_type=Interval | Intervals)] = (
+        default(
+            {},
+            "the time from poll to poll: one duration, or one while any task is running and one while none is",
+        )
+    )
+    full_poll: Duration | None = default(
+        "15m", "at least this often the whole month is read; here every poll does"
+    )
     timeout: Annotated[Duration, between(0.1, HOUR)] = default("20s", "the deadline of one whole poll")
     baseline: BaselinePolicy = default("quiet", "what is told of tasks found at the first poll")
     severity: Annotated[dict[Text, Severity], BeforeValidator(mapping_if_off)] = default(
@@ -166,14 +184,16 @@ class ProjectEntry(ProjectSettings):
 
 
 class RouteKeys(Section):
-    receivers: Annotated[tuple[Text, ...], Field(min_length=1)] | None = Field(
+    receivers: Annotated[tuple[Text, ...] | None, BeforeValidator(at_least_one)] = Field(
         None, description="for what no child takes; without it the parent's, at the root all receivers"
     )
     group_by: NotYet = None
     group_wait: NotYet = None
     group_interval: NotYet = None
     repeat_interval: NotYet = None
-    routes: Annotated[tuple["ChildRoute", ...], BeforeValidator(empty_if_off)] = default([], "asked in this order")
+    routes: Annotated[tuple["ChildRoute", ...], BeforeValidator(empty_if_off)] = default(
+        [], "asked in this order"
+    )
 
 
 class RootRoute(RouteKeys):
@@ -184,7 +204,7 @@ class ChildRoute(RouteKeys):
     """Takes the events that all of its matchers match; without any, every event."""
 
     matchers: Annotated[tuple[MatcherText, ...], BeforeValidator(empty_if_off)] = default(
-        [], "as severity = \"critical\" or task =~ \"Backup.*\"; all of them must match"
+        [], 'as severity = "critical" or task =~ "Backup.*"; all of them must match'
     )
     continue_: Switch = Field(False, alias="continue", description="let the routes after this one see it too")
 
@@ -197,14 +217,12 @@ class Document(Section):
     server: NotYet = None
     heartbeat: NotYet = None
     include: NotYet = None
-    credentials: dict[Name, AnyCredential] = Field(
-        min_length=1,
+    credentials: Annotated[dict[Name, AnyCredential], BeforeValidator(at_least_one)] = Field(
         examples=["{otc: {type: token, token: {file: PATH}}}"],
         description="logins, named once and used by many projects",
     )
     defaults: ProjectSettings = default({}, "holds for every project that does not say otherwise")
-    projects: tuple[ProjectEntry, ...] = Field(
-        min_length=1,
+    projects: Annotated[tuple[ProjectEntry, ...], BeforeValidator(at_least_one)] = Field(
         examples=["[{name: prod, endpoint: https://HOST, project_id: ID}]"],
         description="what is watched",
     )
@@ -215,8 +233,8 @@ class Document(Section):
 
 def document_model(kinds: Mapping[str, type[ReceiverOptions]]) -> type[Document]:
     """Return the model of a file whose receivers are of these kinds."""
-    one = Annotated[Union[tuple(kinds.values())], by_type(kinds, PLANNED_RECEIVERS)]  # noqa: UP007 - built at run time
-    many = Annotated[tuple[one, ...], BeforeValidator(empty_if_off)]
+    one: Any = Annotated[Union[tuple(kinds.values())], by_type(kinds, PLANNED_RECEIVERS)]  # noqa: UP007 - made at run time
+    many: Any = Annotated[tuple[one, ...], BeforeValidator(empty_if_off)]
     receivers = default([], "who is told; without any, a receiver of type log, named log")
     return create_model("Document", __base__=Document, __doc__=Document.__doc__, receivers=(many, receivers))
 
@@ -224,4 +242,8 @@ def document_model(kinds: Mapping[str, type[ReceiverOptions]]) -> type[Document]
 def json_schema(kinds: Mapping[str, type[ReceiverOptions]]) -> dict[str, Any]:
     """Return the JSON Schema of a configuration file, for editors."""
     schema = document_model(kinds).model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "taskwatch configuration"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "taskwatch configuration",
+    }

@@ -9,9 +9,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, ValidationInfo
-from pydantic import WrapValidator as Wrap
-from pydantic import model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from taskwatch.config.fields import NOT_YET, is_off, nearest
@@ -33,9 +40,7 @@ _TEXTS: Final[Mapping[str, str]] = {
 class Section(BaseModel):
     """A mapping of the configuration, as a frozen value."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -78,7 +83,9 @@ class Section(BaseModel):
             case "missing":
                 return cls._missing(str(line["loc"][-1]))
             case "enum" | "literal_error":
-                return f"unknown word; {nearest(str(line['input']), _QUOTED.findall(line['ctx']['expected']))}"
+                return (
+                    f"unknown word; {nearest(str(line['input']), _QUOTED.findall(line['ctx']['expected']))}"
+                )
             case known if known in _TEXTS:
                 return _TEXTS[known]
             case _:
@@ -106,14 +113,14 @@ def default(value: object, description: str) -> Any:
     return Field(value, validate_default=True, description=description)
 
 
-def by_type(kinds: Mapping[str, type[Section]], planned: frozenset[str]) -> Wrap:
+def by_type(kinds: Mapping[str, type[Section]], planned: frozenset[str]) -> WrapValidator:
     """Choose the section by its key `type`, among the kinds; `planned` are those yet to come."""
 
     def choose(value: object, _: Callable[[object], object], info: ValidationInfo) -> Section:
         if isinstance(value, Section):
             return value
         if not isinstance(value, dict):
-            raise ValueError(_A_MAPPING)
+            raise ValueError(_A_MAPPING)  # noqa: TRY004 - pydantic collects ValueErrors
         type_ = value.get("type")
         if isinstance(type_, str) and type_ in kinds:
             return kinds[type_].model_validate(value, context=info.context)
@@ -123,7 +130,7 @@ def by_type(kinds: Mapping[str, type[Section]], planned: frozenset[str]) -> Wrap
         if type_ is None:
             return f"missing; write type: {' or '.join(kinds)}"
         if type_ in planned:
-            return f"{type_} is {NOT_YET}; there is {', '.join(kinds)}"
+            return f"{type_} is {NOT_YET}; known here: {', '.join(kinds)}"
         return f"unknown type; {nearest(str(type_), kinds)}"
 
-    return Wrap(choose)
+    return WrapValidator(choose)

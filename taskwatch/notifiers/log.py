@@ -4,6 +4,7 @@ from typing import Literal
 
 import msgspec
 
+from taskwatch.clock import Clock
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.model.delivery import Message
 from taskwatch.telemetry import Logger
@@ -13,6 +14,11 @@ class LogOptions(ReceiverOptions):
     """`{name: …, type: log}`: nothing more to say."""
 
     type: Literal["log"]
+
+
+def open_notifier(options: LogOptions, *, clock: Clock, log: Logger) -> "LogNotifier":  # noqa: ARG001  (all kinds are opened alike)
+    """Open the notifier upon the daemon's log."""
+    return LogNotifier(log.bind(receiver=options.name))
 
 
 class _Data(msgspec.Struct):

@@ -6,49 +6,111 @@ headers. The signature is over the very bytes that are sent.
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import Final
+import re
+from typing import Annotated, Final, Literal
 
 import aiohttp
+from pydantic import AfterValidator, BeforeValidator, Field
 from standardwebhooks import Webhook
 
 from taskwatch.clock import Clock
+from taskwatch.config.fields import NotYet
+from taskwatch.config.kept import SecretText, SecretUrl
+from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.config.section import Section
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
-from taskwatch.notifiers.http import post
-from taskwatch.secret import Secret
+from taskwatch.notifiers.http import open_session, post
+from taskwatch.secret import Kept, Secret
+from taskwatch.telemetry import Logger
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (a prefix that all such secrets share)
 SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
 
 
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
+_OWN_HEADERS: Final = frozenset(
+    {"content-type", "content-length", "host", "transfer-encoding", "authorization"}
+)
+
+
+def _header_name(name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError("not a header name; write letters, digits and -")
+    if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
+        raise ValueError(
+            "taskwatch sets this header itself; leave it out (for Authorization write bearer or basic)"
+        )
+    return name
+
+
+def _one_or_many(value: object) -> object:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _written_secret(secret: Secret) -> Secret:
+    """Check a secret that stands in the file itself; others are checked when they are read."""
+    if secret.kept is Kept.TEXT and (problem := signing_secret_problem(secret.reveal())):
+        raise ValueError(problem)
+    return secret
+
+
+class Basic(Section):
+    """HTTP basic authentication."""
+
+    username: SecretText
+    password: SecretText
+
+
+class WebhookOptions(ReceiverOptions):
+    """Posts each event to a URL."""
+
+    type: Literal["webhook"]
+    url: SecretUrl = Field(description="where to post; treated as a secret")
+    secret: Annotated[
+        tuple[Annotated[SecretText, AfterValidator(_written_secret)], ...], BeforeValidator(_one_or_many)
+    ] = Field((), max_length=2, description="signs what is sent; two while the receiver rotates")
+    headers: dict[Annotated[str, AfterValidator(_header_name)], SecretText] = Field(
+        {}, description="further headers"
+    )
+    basic: Basic | None = Field(None, description="user name and password")
+    bearer: SecretText | None = Field(None, description="a token for Authorization: Bearer")
+    content_type: NotYet = None
+    tls: NotYet = None
+    proxy: NotYet = None
+
+
+def open_notifier(options: WebhookOptions, *, clock: Clock, log: Logger) -> "WebhookNotifier":  # noqa: ARG001  (all kinds are opened alike)
+    """Open the notifier, with connections of its own."""
+    return WebhookNotifier(options, session=open_session(options.timeout), clock=clock)
+
+
 class WebhookNotifier:
     """Posts events to one URL. With two secrets, both sign: receivers rotate without a gap."""
 
-    def __init__(
-        self,
-        *,
-        session: aiohttp.ClientSession,
-        url: Secret,
-        secrets: Sequence[Secret],
-        headers: Sequence[tuple[str, Secret]],
-        clock: Clock,
-    ) -> None:
+    def __init__(self, options: WebhookOptions, *, session: aiohttp.ClientSession, clock: Clock) -> None:
+        self._options = options
         self._session = session
-        self._url = url
-        self._secrets = tuple(secrets)
-        self._headers = tuple(headers)
         self._clock = clock
 
     async def notify(self, message: Message) -> None:
         try:
-            url = self._url.reveal()
-            headers = {name: value.reveal() for name, value in self._headers} | self._signed(message)
+            url = self._options.url.reveal()
+            headers = self._headers() | self._signed(message)
         except SecretUnreadableError as error:
             raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
         await post(self._session, url, body=message.body, headers=headers, clock=self._clock)
+
+    def _headers(self) -> dict[str, str]:
+        headers = {name: _sendable(value) for name, value in self._options.headers.items()}
+        if self._options.bearer is not None:
+            headers["Authorization"] = f"Bearer {_sendable(self._options.bearer)}"
+        elif self._options.basic is not None:
+            pair = f"{self._options.basic.username.reveal()}:{self._options.basic.password.reveal()}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode('ascii')}"
+        return headers
 
     async def close(self) -> None:
         await self._session.close()
@@ -60,12 +122,24 @@ class WebhookNotifier:
             "webhook-id": message.event_id,
             "webhook-timestamp": str(int(now.timestamp())),
         }
-        if self._secrets:
+        if self._options.secret:
             # sign() given bytes signs their repr without an error: it is given text.
             text = message.body.decode("utf-8")
-            signatures = [_signer(secret).sign(message.event_id, now, text) for secret in self._secrets]
+            signatures = [
+                _signer(secret).sign(message.event_id, now, text) for secret in self._options.secret
+            ]
             headers["webhook-signature"] = " ".join(signatures)
         return headers
+
+
+def _sendable(secret: Secret) -> str:
+    """Return the text of a header. A line end in it would begin another header."""
+    text = secret.reveal()
+    if not text.isprintable():
+        raise SecretUnreadableError(
+            f"{secret} holds a line end or another control character: no header takes it"
+        )
+    return text
 
 
 def _signer(secret: Secret) -> Webhook:

@@ -244,6 +244,7 @@ def _connect(path: Path) -> apsw.Connection:
     path.open("rb").close()  # the system's error says more than SQLite's
     connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
     try:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it may not write, so it need not try
         connection.set_busy_timeout(BUSY_MILLISECONDS)
         connection.pragma("trusted_schema", "off")
         _check(connection, path)

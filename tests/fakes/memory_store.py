@@ -79,6 +79,10 @@ class MemoryStore:
     def fail(self, call: Call, times: int) -> None:
         self._failing[call] += times
 
+    def heal(self, call: Call) -> None:
+        """Let the calls work again, however many were to fail yet."""
+        del self._failing[call]
+
     def enqueue(self, receiver: str, task: str, text: str = "") -> StoredDelivery:
         """Put one delivery into the outbox, as if a poll had."""
         number = len(self.deliveries) + 1

@@ -1,0 +1,366 @@
+"""One project's polls, in virtual time: baseline, memory, digests, gaps."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from taskwatch.core.detect import CONFIRMATIONS, BaselinePolicy
+from taskwatch.engine.poller import Poller, PollRules
+from taskwatch.engine.ports import PollRecord, StaleStateError
+from taskwatch.errors import CloudCause, CloudError, StoreFailedError
+from taskwatch.model.event import Event, EventType
+from taskwatch.model.task import COMPLETED, FAILED, RUNNING, Task
+from tests.fakes.builders import T0, a_project, a_task, at, everything_to, some_rules
+from tests.fakes.memory_store import Call, MemoryStore
+from tests.fakes.scripted_source import ScriptedSource
+from tests.fakes.virtual_time import VirtualClock, in_virtual_time, virtual_clock
+
+NOTHING: Sequence[Task] = ()
+
+
+class Bench:
+    """A store, a cloud and a poller that can be restarted."""
+
+    def __init__(
+        self, *answers: Sequence[Task] | CloudError, rules: PollRules | None = None, name: str = "prod"
+    ) -> None:
+        self.store = MemoryStore()
+        self.source = ScriptedSource.of(*answers)
+        self.clock: VirtualClock = virtual_clock()
+        self.rules = rules or some_rules()
+        self.told: list[Event] = []
+        self.poller = self.restarted()
+
+    def restarted(self, store: MemoryStore | None = None) -> Poller:
+        self.poller = Poller(
+            project=a_project(),
+            rules=self.rules,
+            source=self.source,
+            ledger=store or self.store,
+            routes=everything_to("hook"),
+            clock=self.clock,
+            told=self.told.extend,
+        )
+        return self.poller
+
+    async def polled(self, *rows: Task) -> list[Event]:
+        """Let the cloud show these rows, poll once, return what was recorded."""
+        self.source.then(rows)
+        return list((await self.poller.poll()).events)
+
+    async def watched(self, *rows: Task) -> "Bench":
+        """Take the baseline."""
+        await self.polled(*rows)
+        return self
+
+
+def types(events: Sequence[Event]) -> list[str]:
+    return [event.type for event in events]
+
+
+def transition_of(event: Event) -> dict[str, Any]:
+    move: dict[str, Any] = json.loads(event.body)["data"]["transition"]
+    return move
+
+
+class TestTheBaseline:
+    @in_virtual_time
+    async def test_is_one_summary_and_silence(self) -> None:
+        bench = Bench()
+        events = await bench.polled(a_task("a"), a_task("b", FAILED))
+        assert types(events) == [EventType.PROJECT_BASELINE]
+        assert events[0].sequence == 1
+        assert set(bench.store.projects[1].tasks) == {"a", "b"}
+        assert bench.told == events
+
+    @in_virtual_time
+    async def test_of_an_empty_list_is_one_too(self) -> None:
+        bench = Bench()
+        assert types(await bench.polled()) == [EventType.PROJECT_BASELINE]
+        assert types(await bench.polled(a_task())) == [EventType.TASK_STARTED]
+
+    @in_virtual_time
+    async def test_is_never_an_incomplete_poll(self) -> None:
+        bench = Bench()
+        bench.source.complete = False
+        assert await bench.polled(a_task("a")) == []
+        assert bench.store.projects[1].baseline_at is None
+        bench.source.complete = True
+        assert types(await bench.polled(a_task("a"), a_task("b"))) == [EventType.PROJECT_BASELINE]
+        assert await bench.polled(a_task("a"), a_task("b")) == []
+
+    @in_virtual_time
+    async def test_is_drawn_by_the_clock_of_the_cloud(self) -> None:
+        bench = Bench()
+        bench.source.cloud_date = T0 + timedelta(hours=1)
+        bench.clock.jump(10 * 365 * 86_400)
+        await bench.watched()
+        assert bench.store.projects[1].baseline_at == T0 + timedelta(hours=1)
+        before = a_task("a", FAILED, created_at=at(0), ended_at=at(59))
+        since = a_task("b", FAILED, created_at=at(0), ended_at=at(60))
+        events = await bench.polled(before, since)
+        assert [event.subject for event in events] == ["b"]
+
+    @in_virtual_time
+    async def test_is_drawn_once_whatever_restarts(self) -> None:
+        bench = await Bench().watched(a_task())
+        drawn = bench.store.projects[1].baseline_at
+        bench.source.cloud_date = at(600)
+        bench.restarted()
+        assert types(await bench.polled(a_task(status=FAILED))) == [EventType.TASK_FAILED]
+        assert bench.store.projects[1].baseline_at == drawn
+
+    @in_virtual_time
+    async def test_tells_what_its_policy_says_after_the_summary(self) -> None:
+        bench = Bench(rules=some_rules(baseline=BaselinePolicy.ALL))
+        events = await bench.polled(a_task("a"), a_task("b", COMPLETED))
+        assert types(events) == [
+            EventType.PROJECT_BASELINE,
+            EventType.TASK_STARTED,
+            EventType.TASK_COMPLETED,
+        ]
+
+    @in_virtual_time
+    async def test_that_could_not_be_recorded_is_drawn_by_the_next_poll(self) -> None:
+        bench = Bench()
+        bench.store.fail(Call.COMMIT, 1)
+        with pytest.raises(StoreFailedError):
+            await bench.polled(a_task())
+        assert types(await bench.polled(a_task())) == [EventType.PROJECT_BASELINE]
+        assert len(bench.store.events) == 1
+
+
+class TestAPoll:
+    @in_virtual_time
+    async def test_that_reads_nothing_new_writes_nothing(self) -> None:
+        bench = await Bench().watched(a_task())
+        for _ in range(10):
+            assert await bench.polled(a_task()) == []
+        assert bench.store.calls[Call.COMMIT] == 1
+        assert bench.store.calls[Call.KNOWN] == 0
+        assert bench.store.calls[Call.ENROL] == 1
+
+    @in_virtual_time
+    async def test_records_and_queues_each_event(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("b"))
+        events = await bench.polled(a_task("a", FAILED), a_task("b", COMPLETED), a_task("c"))
+        assert types(events) == [EventType.TASK_FAILED, EventType.TASK_COMPLETED, EventType.TASK_STARTED]
+        queued = [item.event_id for item in bench.store.deliveries.values()]
+        assert queued == [event.id for _, event in bench.store.events]
+        assert bench.told[1:] == events
+
+    @in_virtual_time
+    async def test_that_fails_changes_nothing(self) -> None:
+        bench = await Bench().watched(a_task())
+        bench.source.then(CloudError(CloudCause.NETWORK, "cannot reach host"))
+        with pytest.raises(CloudError):
+            await bench.poller.poll()
+        assert types(await bench.polled(a_task(status=FAILED))) == [EventType.TASK_FAILED]
+
+    @in_virtual_time
+    async def test_that_is_not_complete_counts_for_the_rows_it_read(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("b"))
+        bench.source.complete = False
+        assert types(await bench.polled(a_task("a", FAILED))) == [EventType.TASK_FAILED]
+        bench.source.complete = True
+        assert await bench.polled(a_task("a", FAILED), a_task("b")) == []
+
+    @in_virtual_time
+    async def test_whose_commit_failed_is_made_good_by_the_next(self) -> None:
+        bench = await Bench().watched(a_task())
+        bench.store.fail(Call.COMMIT, 3)
+        for _ in range(3):
+            with pytest.raises(StoreFailedError):
+                await bench.polled(a_task(status=FAILED))
+        assert len(bench.told) == 1
+        assert types(await bench.polled(a_task(status=FAILED))) == [EventType.TASK_FAILED]
+        assert [event.sequence for _, event in bench.store.events] == [1, 1]
+
+    @in_virtual_time
+    async def test_without_commits_shows_what_would_be_and_keeps_nothing(self) -> None:
+        bench = await Bench().watched(a_task())
+        bench.source.then([a_task(status=FAILED)])
+        for _ in range(2):
+            assert types((await bench.poller.poll(commits=False)).events) == [EventType.TASK_FAILED]
+        assert len(bench.store.events) == 1
+        assert types((await bench.poller.poll()).events) == [EventType.TASK_FAILED]
+
+    @in_virtual_time
+    async def test_leaves_out_the_names_that_are_excluded(self) -> None:
+        bench = Bench(rules=some_rules(include=("Create*", "Delete*"), exclude=("*Instance",)))
+        await bench.watched()
+        rows = [
+            a_task("a", name="CreateX"),
+            a_task("b", name="CreateInstance"),
+            a_task("c", name="Backup"),
+        ]
+        assert [event.subject for event in await bench.polled(*rows)] == ["a"]
+        assert set(bench.store.projects[1].tasks) == {"a"}
+
+    @in_virtual_time
+    async def test_after_somebody_else_moved_the_project_on_begins_anew(self) -> None:
+        bench = await Bench().watched(a_task())
+        ours = bench.poller
+        bench.restarted()
+        await bench.polled(a_task(status=FAILED))
+        bench.source.then([a_task(status=FAILED), a_task("b")])
+        with pytest.raises(StaleStateError):
+            await ours.poll()
+        assert [event.subject for event in (await ours.poll()).events] == ["b"]
+
+    @in_virtual_time
+    async def test_knows_whether_a_task_is_running(self) -> None:
+        bench = await Bench().watched(a_task("a", COMPLETED))
+        assert not bench.poller.is_active
+        await bench.polled(a_task("a", COMPLETED), a_task("b"))
+        assert bench.poller.is_active
+        bench.restarted()
+        await bench.polled(a_task("a", COMPLETED), a_task("b"))
+        assert bench.poller.is_active
+        await bench.polled(a_task("b", FAILED))
+        assert not bench.poller.is_active
+
+
+class TestWhatMemoryKnows:
+    @in_virtual_time
+    async def test_is_told_to_the_client_so_that_equal_rows_are_not_read_again(self) -> None:
+        bench = await Bench().watched(a_task())
+        await bench.polled(a_task())
+        known = bench.source.known[-1]
+        assert known is not None
+        assert len(known.rows) == 1
+
+    @in_virtual_time
+    async def test_is_nothing_after_an_incomplete_poll_that_changed_something(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("b"))
+        bench.source.complete = False
+        await bench.polled(a_task("a", FAILED))
+        await bench.polled(a_task("a", FAILED))
+        assert bench.source.known[-1] is None
+
+    @in_virtual_time
+    async def test_lets_equal_bytes_confirm_a_step_backwards(self) -> None:
+        bench = await Bench().watched(a_task(status=FAILED))
+        for _ in range(CONFIRMATIONS - 1):
+            assert await bench.polled(a_task(status=RUNNING)) == []
+        assert types(await bench.polled(a_task(status=RUNNING))) == [EventType.TASK_CHANGED]
+
+    @in_virtual_time
+    async def test_is_kept_in_the_store_while_a_step_backwards_waits(self) -> None:
+        bench = await Bench().watched(a_task(status=FAILED))
+        for _ in range(CONFIRMATIONS - 1):
+            assert await bench.polled(a_task(status=RUNNING)) == []
+            bench.restarted()
+        assert types(await bench.polled(a_task(status=RUNNING))) == [EventType.TASK_CHANGED]
+
+    @in_virtual_time
+    async def test_hides_no_later_change_when_the_answer_to_a_commit_was_lost(self) -> None:
+        # The race: the store holds Failed, the poll is cancelled before memory knows, and the digests
+        # in memory still say that Running is nothing new.
+        class AnswerLost(MemoryStore):
+            is_lost = False
+
+            async def commit(self, record: PollRecord) -> None:
+                await super().commit(record)
+                if self.is_lost:
+                    await asyncio.get_running_loop().create_future()
+
+        bench = Bench()
+        bench.store = store = AnswerLost()
+        bench.restarted()
+        await bench.watched(a_task())
+        await bench.polled(a_task())
+        store.is_lost = True
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(bench.polled(a_task(status=FAILED)), timeout=20)
+        store.is_lost = False
+        for _ in range(CONFIRMATIONS + 1):
+            bench.source.then([a_task()])
+            try:
+                await bench.poller.poll()
+            except StaleStateError:
+                continue
+        chain = [(event.attributes["from"], event.attributes["to"]) for _, event in store.events[1:]]
+        assert chain == [(RUNNING, FAILED), (FAILED, RUNNING)]
+
+
+class TestTheGap:
+    @in_virtual_time
+    async def test_is_measured_from_the_last_complete_reading(self) -> None:
+        bench = await Bench().watched(a_task())
+        await asyncio.sleep(10)
+        await bench.polled(a_task())
+        await asyncio.sleep(15)
+        (event,) = await bench.polled(a_task(status=FAILED))
+        move = transition_of(event)
+        assert (move["gap_seconds"], move["late"]) == (15.0, False)
+        assert move["previous_observed_at"] == "2026-11-23T10:00:10.000Z"
+
+    @in_virtual_time
+    async def test_counts_over_failed_and_incomplete_polls(self) -> None:
+        bench = await Bench().watched(a_task())
+        await asyncio.sleep(15)
+        bench.source.complete = False
+        await bench.polled(a_task("b"))
+        bench.source.complete = True
+        await asyncio.sleep(15)
+        (event,) = await bench.polled(a_task(status=FAILED), a_task("b"))
+        assert transition_of(event)["gap_seconds"] == 30.0
+
+    @pytest.mark.parametrize("jump", [3600.0, -3600.0, 315_360_000.0])
+    def test_knows_no_wall_clock_within_a_run(self, jump: float) -> None:
+        async def scenario() -> None:
+            bench = await Bench().watched(a_task())
+            bench.clock.jump(jump)
+            await asyncio.sleep(15)
+            (event,) = await bench.polled(a_task(status=FAILED))
+            move = transition_of(event)
+            assert (move["gap_seconds"], move["late"]) == (15.0, False)
+
+        in_virtual_time(scenario)()
+
+    @in_virtual_time
+    async def test_beyond_three_intervals_and_five_minutes_is_late(self) -> None:
+        for seconds, late in ((300.0, False), (300.5, True)):
+            bench = await Bench().watched(a_task())
+            await asyncio.sleep(seconds)
+            (event,) = await bench.polled(a_task(status=FAILED))
+            assert transition_of(event)["late"] is late
+
+    @in_virtual_time
+    async def test_over_a_restart_is_late_and_measured_by_the_wall_clock(self) -> None:
+        bench = await Bench().watched(a_task())
+        await asyncio.sleep(60)
+        bench.restarted()
+        (event,) = await bench.polled(a_task(status=FAILED))
+        move = transition_of(event)
+        assert (move["gap_seconds"], move["late"]) == (60.0, True)
+
+    @in_virtual_time
+    async def test_over_a_restart_with_the_clock_set_back_is_none_the_less_no_less_than_zero(self) -> None:
+        bench = await Bench().watched(a_task())
+        bench.clock.jump(-7200)
+        bench.restarted()
+        (event,) = await bench.polled(a_task(status=FAILED))
+        assert transition_of(event)["gap_seconds"] == 0.0
+
+
+@in_virtual_time
+async def test_downtime_tells_the_net_change_once() -> None:
+    """G8: a task that went through several statuses meanwhile makes one event, a new one its own."""
+    bench = await Bench().watched(a_task("a"))
+    bench.restarted()
+    events = await bench.polled(a_task("a", COMPLETED), a_task("b", FAILED, created_at=at(5), ended_at=at(6)))
+    assert [(event.subject, event.attributes["from"], event.attributes["to"]) for event in events] == [
+        ("a", RUNNING, COMPLETED),
+        ("b", "", FAILED),
+    ]
+    assert all(transition_of(event)["late"] for event in events)
+    assert (
+        await bench.polled(a_task("a", COMPLETED), a_task("b", FAILED, created_at=at(5), ended_at=at(6)))
+        == []
+    )
