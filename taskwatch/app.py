@@ -29,6 +29,11 @@ from taskwatch.store.sqlite import SqliteStore, open_store
 from taskwatch.telemetry import Logger
 
 STAND_BY_SECONDS: Final = 1.0
+FRESHNESS_SECONDS: Final = 30.0
+PRUNE_SECONDS: Final = 3600.0
+MAX_SKEW: Final = timedelta(
+    hours=1
+)  # between this host's clock and the cloud's, for anything to be forgotten
 
 
 def kinds() -> dict[str, type[ReceiverOptions]]:
@@ -52,7 +57,7 @@ class App:
         scheduler = Scheduler(
             keys=len(self.watches),
             poll=lambda key: self.watches[key].tick(),
-            housekeeping=self.keep_house,
+            housekeeping=((FRESHNESS_SECONDS, self.keep_freshness), (PRUNE_SECONDS, self.prune)),
             clock=self.clock,
         )
         self.log.info("watching", version=__version__, projects=len(self.watches), receivers=len(self.lanes))
@@ -60,11 +65,18 @@ class App:
         await self.keep_freshness()
         self.log.info("stopped")
 
-    async def keep_house(self) -> None:
-        """Keep what commands show of freshness, and forget what is past its retention."""
-        await self.keep_freshness()
+    async def prune(self) -> None:
+        """Forget what is past its retention, unless this host's clock cannot be believed."""
+        now = self.clock.now()
+        skews = [skew for watch in self.watches if (skew := watch.poller.skew) is not None]
+        if any(abs(skew) > MAX_SKEW for skew in skews):
+            worst = max(abs(skew) for skew in skews)
+            self.log.warning(
+                "prune_skipped", reason="this host and the cloud disagree about the time", by=str(worst)
+            )
+            return
         try:
-            pruned = await self.store.prune(self.clock.now() - timedelta(seconds=self.retention))
+            pruned = await self.store.prune(now - timedelta(seconds=self.retention))
         except (StoreFailedError, StoreLostError) as error:
             self.log.warning("prune_failed", error=str(error))
             return

@@ -10,7 +10,7 @@ from taskwatch.cli.options import config_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from taskwatch.config.load import Config
+    from taskwatch.config.configuration import Config
     from taskwatch.engine.watch import Watch
     from taskwatch.model.event import Event
 

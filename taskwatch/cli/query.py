@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -14,12 +14,12 @@ from taskwatch.cli.output import age, print_json, print_table
 if TYPE_CHECKING:
     from taskwatch.store.reader import StoreReader
 
-F = TypeVar("F", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 SHORT_ID: Final = 15  # characters of an event id in a table: enough to find it again
 
 
-class _Since(click.ParamType):
+class _Since(click.ParamType[datetime]):
     """A duration back from now (2h, 3d), or an ISO date or time."""
 
     name = "since"
@@ -44,17 +44,18 @@ class _Since(click.ParamType):
         return given if given.tzinfo is not None else given.astimezone()
 
 
-def _filters(*options: Callable[[F], F]) -> Callable[[F], F]:
+def _filters(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Declare the options of a query, in this order, with those that every query has."""
 
-    def declare(function: F) -> F:
+    def declare(function: Command) -> Command:
         everywhere = (
             click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True),
             click.option("--json", "as_json", is_flag=True, help="Print JSON Lines."),
         )
+        declared = function
         for option in reversed((config_option, _project, *options, _since, *everywhere)):
-            function = option(function)
-        return function
+            declared = option(declared)
+        return declared
 
     return declare
 

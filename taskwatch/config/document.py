@@ -61,6 +61,12 @@ class Document:
                 return None
         return found
 
+    def written(self, path: KeyPath) -> KeyPath:
+        """Return the path without the numbers of a list that was written as its one item."""
+        while path and isinstance(path[-1], int) and path not in self.places:
+            path = path[:-1]
+        return path
+
     def place(self, path: KeyPath) -> Place:
         """Return the place of the path, or of the nearest of its parents that is written down."""
         while path not in self.places and path:

@@ -69,9 +69,9 @@ def _secrets(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
 
 
 def _placed(path: KeyPath, secret: Secret, document: Document) -> PlacedSecret:
-    # Where a list may be written as its one item, the item stands at the path of the list.
-    written = document.value(path) or document.value(path[:-1])
-    file = written.get("file") if isinstance(written, dict) else None
+    path = document.written(path)
+    value = document.value(path)
+    file = value.get("file") if isinstance(value, dict) else None
     return PlacedSecret(
         path=path,
         place=document.place(path),

@@ -65,4 +65,5 @@ def _parsed(document: Document, kinds: Mapping[str, type[ReceiverOptions]]) -> s
 
 def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
     for line in error.errors(include_url=False, include_input=False):
-        yield Problem(place=document.place(line["loc"]), path=line["loc"], text=line["msg"])
+        path = document.written(line["loc"])
+        yield Problem(place=document.place(path), path=path, text=line["msg"])

@@ -11,7 +11,7 @@ Invariants:
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from taskwatch.clock import Clock
@@ -81,6 +81,7 @@ class Poller:
         self._clock = clock
         self._told = told
         self._memory: _Memory | None = None
+        self.skew: timedelta | None = None  # of this host's clock against the cloud's, at the last reading
 
     @property
     def is_active(self) -> bool:
@@ -104,6 +105,8 @@ class Poller:
         memory = await self._remembered()
         listing = await self._source.fetch(memory.digests)
         observed_at, read_at = self._clock.now(), self._clock.monotonic()
+        if listing.cloud_date is not None:
+            self.skew = observed_at - listing.cloud_date
         events: tuple[Event, ...] = ()
         if memory.state.baseline_at is None or listing.changed:
             try:
@@ -158,6 +161,8 @@ class Poller:
                 baseline_at=line.at if is_baseline else None,
                 sequence=sequence,
             )
+            # Should the answer be lost, the store may hold more than memory knows, and old digests would hide it.
+            memory.digests = None
             await self._ledger.commit(record)
             memory.state = replace(
                 state,

@@ -9,7 +9,7 @@ clock makes a poll late by more than that.
 import asyncio
 import heapq
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,7 +24,6 @@ GRAIN: Final = 0.1  # polls that are due within it start together: fewer wake-up
 AHEAD: Final = 0.02  # re-armed at "now" from inside itself, the job falls silent for ever
 GUARD_SECONDS: Final = 1.0
 JUMP_SECONDS: Final = 0.5
-HOUSEKEEPING_SECONDS: Final = 30
 _JOB: Final = "polls"
 
 
@@ -39,9 +38,10 @@ class Scheduler:
         *,
         keys: int,
         poll: Callable[[int], Awaitable[float]],
-        housekeeping: Callable[[], Awaitable[None]],
+        housekeeping: Sequence[tuple[float, Callable[[], Awaitable[None]]]],
         clock: Clock,
     ) -> None:
+        """`housekeeping` is work by its period in seconds; none of it may raise."""
         self._poll = poll
         self._housekeeping = housekeeping
         self._clock = clock
@@ -54,15 +54,16 @@ class Scheduler:
 
     async def run(self) -> None:
         """Schedule until cancelled; then cancel the polls that are under way: nothing of them was committed."""
-        self._jobs.add_job(
-            self._housekeeping,
-            "interval",
-            seconds=HOUSEKEEPING_SECONDS,
-            id="housekeeping",
-            coalesce=True,
-            misfire_grace_time=None,
-            max_instances=1,
-        )
+        for number, (seconds, work) in enumerate(self._housekeeping):
+            self._jobs.add_job(
+                work,
+                "interval",
+                seconds=seconds,
+                id=f"housekeeping {number}",
+                coalesce=True,
+                misfire_grace_time=None,
+                max_instances=1,
+            )
         self._broken = asyncio.get_running_loop().create_future()
         self._jobs.start()
         try:
