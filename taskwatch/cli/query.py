@@ -48,14 +48,20 @@ def _filters(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     """Declare the options of a query, in this order, with those that every query has."""
 
     def declare(function: Command) -> Command:
-        everywhere = (
+        everywhere: tuple[Callable[[Command], Command], ...] = (
             click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True),
             click.option("--json", "as_json", is_flag=True, help="Print JSON Lines."),
         )
-        declared = function
-        for option in reversed((config_option, _project, *options, _since, *everywhere)):
-            declared = option(declared)
-        return declared
+        declared: list[Callable[[Command], Command]] = [
+            config_option,
+            _project,
+            *options,
+            _since,
+            *everywhere,
+        ]
+        for option in reversed(declared):
+            function = option(function)
+        return function
 
     return declare
 

@@ -15,7 +15,7 @@ def schema() -> None:
 def config_schema() -> None:
     """Print what a configuration file may hold."""
     from taskwatch.app import kinds
-    from taskwatch.config.schema import json_schema
+    from taskwatch.config.json_schema import json_schema
 
     _print(json_schema(kinds()))
 

@@ -43,7 +43,7 @@ class InstanceInfo(msgspec.Struct, frozen=True, gc=False):
     instance_status: str | None = None
 
 
-class Row(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A row as it was sent, and only what is used of it. Its hash is its digest."""
 
     job_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_JOB_ID)]

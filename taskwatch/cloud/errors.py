@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import aiohttp
@@ -260,6 +261,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until - now).total_seconds())
 
 
+@lru_cache(maxsize=16)  # the answers of one second carry one date
 def http_date(text: str) -> datetime | None:
     """Read the one form of date that HTTP servers send today; None for anything else."""
     if len(text) != _DATE_LENGTH or not text.endswith(" GMT"):

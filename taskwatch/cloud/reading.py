@@ -89,24 +89,25 @@ class Reading:
         return self._judged(failure or self._failure)
 
     def _judged(self, failure: CloudError | None) -> Listing:
-        digests = frozenset(map(hash, self._rows))
         complete = self._ended and failure is None
         clean = not self._quarantined
         pages = tuple(self._pages) if clean else ()
-        if digests <= self._known.rows:
-            # Known rows in other bytes, the usual poll of a service that adds a moving field.
+        if self._known.rows.issuperset(map(hash, self._rows)):
+            # Known rows in other bytes. A digest of a row that is no longer listed stays: it is still
+            # what the store holds.
             return Listing(
                 changed=(),
-                rows=len(digests),
+                rows=len(self._ids) or len(self._rows),
                 complete=complete,
                 clean=clean,
                 quarantined=self._quarantined,
                 cloud_date=self._cloud_date(),
-                digests=Digests(pages=pages, rows=digests) if complete else None,
+                digests=Digests(pages=pages, rows=self._known.rows) if complete else None,
                 failure=failure,
                 pages=len(self._pages),
                 requests=self.requests,
             )
+        digests = frozenset(map(hash, self._rows))
         fresh = digests - self._known.rows
         ids = {row.job_id for row in self._rows}
         changed_ids = {row.job_id for row in self._rows if hash(row) in fresh}

@@ -179,7 +179,7 @@ class _Reading:
         self._values += 1
         if self._values > MAX_NODES or len(path) > MAX_DEPTH:
             text = f"with its aliases more than {MAX_NODES} values or {MAX_DEPTH} levels; write it out"
-            raise _UnreadableError(self._places.get(path, START), text)
+            raise _UnreadableError(self._places.get(path[:1], START), text, path[:1])
         if isinstance(node, str):
             return node
         values: list[tuple[str, Value]] = []

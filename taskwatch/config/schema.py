@@ -18,7 +18,6 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from pydantic.json_schema import GenerateJsonSchema
 
 from taskwatch.config.fields import (
     Duration,
@@ -238,20 +237,3 @@ def document_model(kinds: Mapping[str, type[ReceiverOptions]]) -> type[Document]
     many: Any = Annotated[tuple[one, ...], BeforeValidator(empty_if_off)]
     receivers = default([], "who is told; without any, a receiver of type log, named log")
     return create_model("Document", __base__=Document, __doc__=Document.__doc__, receivers=(many, receivers))
-
-
-class _WithoutTitles(GenerateJsonSchema):
-    """Leaves out titles that only repeat the key."""
-
-    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic's signature
-        return False
-
-
-def json_schema(kinds: Mapping[str, type[ReceiverOptions]]) -> dict[str, Any]:
-    """Return the JSON Schema of a configuration file, for editors."""
-    schema = document_model(kinds).model_json_schema(schema_generator=_WithoutTitles)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **schema,
-        "title": "taskwatch configuration",
-    }

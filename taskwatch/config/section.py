@@ -27,12 +27,15 @@ _WORDED: Final = "worded"  # the type of errors whose text is ours
 _QUOTED: Final = re.compile(r"'([^']*)'")
 _A_MAPPING: Final = "not a mapping; write KEY: VALUE below it"
 _A_LIST: Final = "not a list; write [ONE, TWO], or one item a line after a dash"
+_A_TEXT: Final = "not text; write one text"
 _TEXTS: Final[Mapping[str, str]] = {
     "model_type": _A_MAPPING,
     "dict_type": _A_MAPPING,
     "list_type": _A_LIST,
     "tuple_type": _A_LIST,
-    "string_type": "not text; write one text",
+    "string_type": _A_TEXT,
+    "enum": _A_TEXT,
+    "literal_error": _A_TEXT,
     "too_short": "too few; write one at least",
 }
 
@@ -82,7 +85,7 @@ class Section(BaseModel):
                 return f"unknown key; {nearest(str(line['loc'][-1]), cls.keys())}"
             case "missing":
                 return cls._missing(str(line["loc"][-1]))
-            case "enum" | "literal_error":
+            case "enum" | "literal_error" if isinstance(line["input"], str):
                 return (
                     f"unknown word; {nearest(str(line['input']), _QUOTED.findall(line['ctx']['expected']))}"
                 )

@@ -37,9 +37,10 @@ class PageDigest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Digests:
-    """Digests of a listing whose every row the store holds.
+    """Digests of the rows of a listing, each of which is what the store holds of its task now.
 
-    It is exact or it is not kept at all: a stale digest would hide a true change for ever.
+    That, or they are not kept at all: the digest of an earlier state would hide the way back to it
+    for ever.
     """
 
     pages: tuple[PageDigest, ...]

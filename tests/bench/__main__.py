@@ -157,21 +157,12 @@ async def rows_written(port: int, kind: str, directory: Path) -> tuple[float, fl
     async with ours(port, kind, directory) as (watches, store):
         for _ in range(2):
             await asyncio.gather(*(watch.tick() for watch in watches))
-        commits = 0
-
-        def committed() -> bool:
-            nonlocal commits
-            commits += 1
-            return False  # go on
-
-        await store._writer.read(lambda connection: connection.set_commit_hook(committed))
-        before = await store._writer.read(lambda connection: connection.total_changes())
+        before, commits = await store.rows_changed(), store.commits
         rounds = 5
         for _ in range(rounds):
             await asyncio.gather(*(watch.tick() for watch in watches))
-        after = await store._writer.read(lambda connection: connection.total_changes())
         polls = rounds * len(watches)
-        return (after - before) / polls, commits / polls
+        return (await store.rows_changed() - before) / polls, (store.commits - commits) / polls
 
 
 def said(name: str, goal: float, mine: Sequence[Cost], theirs: Sequence[Cost]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """A process that uses a store until it is killed.
 
-    python -m tests.fakes.store_victim commits PATH       commits for ever, one line for each that was answered
-    python -m tests.fakes.store_victim dies PATH NUMBER   opens and commits, and kills itself at that step
+    python -m tests.fakes.store_victim commits PATH      commits for ever, one line for each that was answered
+    python -m tests.fakes.store_victim dies DIRECTORY    makes a store and commits to it, again and again, and is
+                                                         killed one step later each time; prints step and answers
 
-The steps are every file that it opens, renames, removes or makes, and every write and sync of SQLite.
+The steps are every file that is opened, renamed, removed or made, and every write and sync of SQLite.
 """
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -46,15 +48,35 @@ async def commit_next(store: SqliteStore) -> int:
 
 async def commits(path: Path) -> None:
     store = open_store(path, clock=SystemClock())
-    print("open", flush=True)  # noqa: T201 - the one who kills reads it
+    print("open", flush=True)  # noqa: T201 - whoever kills this reads it
     while True:
         print(await commit_next(store), flush=True)  # noqa: T201 - as above
 
 
-async def dies(path: Path, number: int) -> None:
-    left = number
+def dies(directory: Path) -> None:
+    """Fork for each step; stop after the first child that came to the end."""
+    for step in itertools.count(1):
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            asyncio.run(_die_at(step, path_of(step, directory), writing))
+            os._exit(0)
+        os.close(writing)
+        with open(reading, "rb") as answers:  # noqa: PTH123 - a descriptor has no path
+            print(step, len(answers.read()), flush=True)  # noqa: T201 - whoever started this reads it
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            sys.exit(os.waitstatus_to_exitcode(status))
 
-    def step(*_: object) -> None:
+
+def path_of(step: int, directory: Path) -> Path:
+    return directory / f"killed at step {step}" / "taskwatch.db"
+
+
+async def _die_at(step: int, path: Path, answers: int) -> None:
+    left = step
+
+    def passed(*_: object) -> None:
         nonlocal left
         left -= 1
         if left == 0:
@@ -62,17 +84,21 @@ async def dies(path: Path, number: int) -> None:
 
     def audit(event: str, arguments: tuple[object, ...]) -> None:
         if event in _FILE_STEPS and str(path.parent) in str(arguments):
-            step()
+            passed()
 
     sys.addaudithook(audit)
     with faulty_disk() as disk:
-        disk.fault = step
+        disk.fault = passed
         store = open_store(path, clock=SystemClock())
         for _ in range(COMMITS):
-            print(await commit_next(store), flush=True)  # noqa: T201 - as above
+            await commit_next(store)
+            os.write(answers, b".")
         await store.close()
 
 
 if __name__ == "__main__":
-    mode, path = sys.argv[1], Path(sys.argv[2])
-    asyncio.run(commits(path) if mode == "commits" else dies(path, int(sys.argv[3])))
+    mode, place = sys.argv[1], Path(sys.argv[2])
+    if mode == "commits":
+        asyncio.run(commits(place))
+    else:
+        dies(place)

@@ -185,6 +185,17 @@ async def test_the_first_attempt_stays_the_first(store: SqliteStore, reader: Sto
     assert (row.first_attempt_at, row.last_attempt_at, row.attempts) == (at(6), at(60), 2)
 
 
+async def test_what_was_dropped_while_it_was_sent_stays_dropped(
+    store: SqliteStore, reader: StoreReader, path: Path
+) -> None:
+    sent, *_ = await store.pending("hook", after=DeliveryId(0), limit=1)
+    operator = apsw.Connection(str(path))
+    operator.execute("UPDATE deliveries SET state = 'dropped' WHERE id = ?", (sent.id,))
+    operator.close()
+    await store.record(sent.id, Delivered(), at(60))
+    assert [row.state for row in reader.deliveries(event_id="tw_b", receiver="hook")] == ["dropped"]
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [

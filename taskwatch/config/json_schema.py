@@ -1,0 +1,26 @@
+"""The configuration as a JSON Schema, for editors."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.config.schema import document_model
+
+
+class _WithoutTitles(GenerateJsonSchema):
+    """Leaves out titles that only repeat the key."""
+
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002 - pydantic's signature
+        return False
+
+
+def json_schema(kinds: Mapping[str, type[ReceiverOptions]]) -> dict[str, Any]:
+    """Return the JSON Schema of a configuration file, with receivers of these kinds."""
+    schema = document_model(kinds).model_json_schema(schema_generator=_WithoutTitles)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "taskwatch configuration",
+    }
