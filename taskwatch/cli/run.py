@@ -16,12 +16,14 @@ def run(config: Path | None, wait: bool) -> None:
 
     from taskwatch import telemetry
     from taskwatch.app import kinds, watch
+    from taskwatch.config.inspection import inspect_secrets
     from taskwatch.config.load import find, load
 
     loaded = load(find(config), kinds())
     telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
     log = telemetry.logger()
     log.info("configuration_read", path=str(loaded.path))
-    for warning in loaded.warnings:
+    # A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
+    for warning in (*loaded.warnings, *inspect_secrets(loaded.path, loaded.secrets).problems):
         log.warning("configuration_warning", warning=warning)
     asyncio.run(watch(loaded, wait=wait))

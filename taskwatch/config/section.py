@@ -86,9 +86,7 @@ class Section(BaseModel):
             case "missing":
                 return cls._missing(str(line["loc"][-1]))
             case "enum" | "literal_error" if isinstance(line["input"], str):
-                return (
-                    f"unknown word; {nearest(str(line['input']), _QUOTED.findall(line['ctx']['expected']))}"
-                )
+                return f"unknown word; {nearest(line['input'], _QUOTED.findall(line['ctx']['expected']))}"
             case known if known in _TEXTS:
                 return _TEXTS[known]
             case _:

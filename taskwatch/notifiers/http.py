@@ -2,9 +2,10 @@
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -16,11 +17,13 @@ from yarl import URL
 from taskwatch.clock import Clock
 from taskwatch.core.verdict import refusal
 from taskwatch.engine.ports import DeliveryError
-from taskwatch.model.delivery import Reason
+from taskwatch.model.delivery import Reason, Scope
 from taskwatch.telemetry import printable
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
+ANSWER_SECONDS: Final = 1.0  # for what follows the status: it decides nothing
 SHOWN_ANSWER: Final = 200  # characters of a refusal that are shown
+SHORTEST_SECRET: Final = 6  # anything shorter would take ordinary words apart
 KEEPALIVE_SECONDS: Final = 120.0
 
 # Where clouds keep credentials for those who ask from inside. Loopback and private networks are
@@ -69,60 +72,117 @@ def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
 
 
 async def post(
-    session: aiohttp.ClientSession, url: str, *, body: bytes, headers: Mapping[str, str], clock: Clock
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    body: bytes,
+    headers: Mapping[str, str],
+    secrets: Iterable[str],
+    clock: Clock,
 ) -> None:
     """Send one POST. Returns when the receiver answered 2xx; raises DeliveryError otherwise.
 
-    Redirects are never followed. No text of the error holds the URL: its path or query may be a secret.
+    Redirects are never followed. No text of the error holds the URL, for its path or query may be a
+    secret, nor any of `secrets`, even where the receiver repeats them.
     """
-    host = URL(url).host or "?"
+    target = _target(url)
+    host = target.host
+    if "Authorization" in headers:
+        target = target.with_user(None)  # what is configured beside the URL counts
     try:
-        async with session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+        async with session.post(target, data=body, headers=headers, allow_redirects=False) as response:
             refused = refusal(response.status)
-            text = await _beginning(response)
+            said = await _beginning(response)
             if refused is None:
                 return
-            raise DeliveryError(
+            text = _shown(said, {*secrets, url, *_parts(URL(url))})
+            failure = DeliveryError(
                 refused.reason,
                 f"{host} answered {response.status}{': ' + text if text else ''}",
                 refused.scope,
                 _retry_after(response.headers.get("Retry-After"), clock.now()),
             )
-    except TimeoutError as error:
-        raise DeliveryError(Reason.TIMEOUT, f"{host} did not answer in time") from error
+    except TimeoutError:
+        failure = DeliveryError(Reason.TIMEOUT, f"{host} did not answer in time")
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        raise DeliveryError(Reason.TLS, f"TLS with {host} failed: {_why(error)}") from error
+        failure = DeliveryError(Reason.TLS, f"TLS with {host} failed: {_why(error)}")
     except (aiohttp.ClientError, OSError) as error:
-        raise DeliveryError(Reason.NETWORK, f"cannot reach {host}: {_why(error)}") from error
+        failure = DeliveryError(Reason.NETWORK, f"cannot reach {host}: {_why(error)}")
+    # Raised out here, and so without a context: aiohttp's errors hold the URL and the headers.
+    raise failure
 
 
-async def _beginning(response: aiohttp.ClientResponse) -> str:
-    """Read the answer as far as it may go, and return what of it is worth showing."""
+def _target(url: str) -> URL:
     try:
-        raw = bytearray()
-        while len(raw) < MAX_ANSWER_BYTES:
-            chunk = await response.content.read(MAX_ANSWER_BYTES - len(raw))
-            if not chunk:
-                break
-            raw += chunk
-        else:
-            response.close()  # the rest is not worth a connection
-    except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError):
-        # The status stands: the receiver has said what it has to say.
-        response.close()
-        return ""
-    return printable(" ".join(raw[: 4 * SHOWN_ANSWER].decode("utf-8", "replace").split()), SHOWN_ANSWER)
+        parsed = URL(url)
+    except ValueError:
+        parsed = URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        # From a file or the environment; what stands in the configuration was checked there.
+        raise DeliveryError(
+            Reason.NETWORK, "what should be a URL is none; write https://HOST/…", Scope.RECEIVER
+        )
+    return parsed
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Read the answer as far as it may go. The status stands, whatever becomes of the rest."""
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while len(raw) < MAX_ANSWER_BYTES:
+                chunk = await response.content.read(MAX_ANSWER_BYTES - len(raw))
+                if not chunk:
+                    return bytes(raw)
+                raw += chunk
+    except (aiohttp.ClientError, OSError):  # a time-out is an OSError
+        pass
+    response.close()  # the rest is not worth a connection
+    return bytes(raw)
+
+
+def _shown(said: bytes, secrets: Iterable[str]) -> str:
+    """Return what is worth showing of an answer, without the secrets it may repeat."""
+    text = said.decode("utf-8", "replace")
+    # Before the cut: a secret cut in the middle would not be found any more.
+    for secret in sorted(set(secrets), key=len, reverse=True):
+        if len(secret) >= SHORTEST_SECRET:
+            text = text.replace(secret, "[secret]")
+    return printable(" ".join(text[: 4 * SHOWN_ANSWER].split()), SHOWN_ANSWER)
+
+
+def _parts(url: URL) -> set[str]:
+    """Return all parts of the URL but its host, as they are written and as they are read."""
+    texts = {url.raw_path, url.raw_query_string, url.raw_path_qs, url.path, url.query_string, url.path_qs}
+    texts |= {*url.parts, *url.query.keys(), *url.query.values()}
+    return texts | {part for part in (url.user, url.password) if part}
 
 
 def _why(error: Exception) -> str:
-    """Return the cause in words, from the error's own system text: never its URL."""
+    """Return the cause in words, the system's own: what aiohttp and asyncio say may hold the URL."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return _certificate_problem(error.certificate_error)
+        case aiohttp.ClientConnectorDNSError():
+            return "its name cannot be resolved"
+        case aiohttp.ServerDisconnectedError():
+            return "it closed the connection without an answer"
     cause = getattr(error, "os_error", None) or error
-    if isinstance(cause, ForbiddenAddressError):
-        return str(cause)
-    strerror = getattr(cause, "strerror", None)
-    return (
-        printable(strerror, SHOWN_ANSWER) if isinstance(strerror, str) and strerror else type(cause).__name__
-    )
+    match cause:
+        case ForbiddenAddressError():
+            return str(cause)
+        case ssl.SSLError():
+            return (cause.reason or "no TLS").replace("_", " ").lower()
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case _:
+            return type(cause).__name__
+
+
+def _certificate_problem(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused ({error.verify_message})"
+    return "its certificate is refused"
 
 
 def _retry_after(text: str | None, now: datetime) -> float | None:

@@ -7,14 +7,14 @@ headers. The signature is over the very bytes that are sent.
 import base64
 import binascii
 import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import aiohttp
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from standardwebhooks import Webhook
 
 from taskwatch.clock import Clock
-from taskwatch.config.fields import NotYet
+from taskwatch.config.fields import NotYet, is_off
 from taskwatch.config.kept import SecretText, SecretUrl
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.section import Section
@@ -28,7 +28,6 @@ from taskwatch.telemetry import Logger
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (a prefix that all such secrets share)
 SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
-
 
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
 _OWN_HEADERS: Final = frozenset(
@@ -47,6 +46,8 @@ def _header_name(name: str) -> str:
 
 
 def _one_or_many(value: object) -> object:
+    if value is None or is_off(value):
+        return ()
     return value if isinstance(value, list | tuple) else (value,)
 
 
@@ -70,7 +71,8 @@ class WebhookOptions(ReceiverOptions):
     type: Literal["webhook"]
     url: SecretUrl = Field(description="where to post; treated as a secret")
     secret: Annotated[
-        tuple[Annotated[SecretText, AfterValidator(_written_secret)], ...], BeforeValidator(_one_or_many)
+        tuple[Annotated[SecretText, AfterValidator(_written_secret)], ...],
+        BeforeValidator(_one_or_many, json_schema_input_type=SecretText | list[SecretText]),
     ] = Field((), max_length=2, description="signs what is sent; two while the receiver rotates")
     headers: dict[Annotated[str, AfterValidator(_header_name)], SecretText] = Field(
         {}, description="further headers"
@@ -80,6 +82,12 @@ class WebhookOptions(ReceiverOptions):
     content_type: NotYet = None
     tls: NotYet = None
     proxy: NotYet = None
+
+    @model_validator(mode="after")
+    def _has_one_login(self) -> Self:
+        if self.basic is not None and self.bearer is not None:
+            raise ValueError("both basic and bearer; write one of the two")
+        return self
 
 
 def open_notifier(options: WebhookOptions, *, clock: Clock, log: Logger) -> "WebhookNotifier":  # noqa: ARG001  (all kinds are opened alike)
@@ -98,19 +106,26 @@ class WebhookNotifier:
     async def notify(self, message: Message) -> None:
         try:
             url = self._options.url.reveal()
-            headers = self._headers() | self._signed(message)
+            own, secrets = self._own_headers()
+            headers = own | self._signed(message)
         except SecretUnreadableError as error:
             raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
-        await post(self._session, url, body=message.body, headers=headers, clock=self._clock)
+        await post(self._session, url, body=message.body, headers=headers, secrets=secrets, clock=self._clock)
 
-    def _headers(self) -> dict[str, str]:
+    def _own_headers(self) -> tuple[dict[str, str], set[str]]:
+        """Return what is configured for every request, and what of it no error may show."""
         headers = {name: _sendable(value) for name, value in self._options.headers.items()}
+        secrets = set(headers.values())
         if self._options.bearer is not None:
-            headers["Authorization"] = f"Bearer {_sendable(self._options.bearer)}"
+            token = _sendable(self._options.bearer)
+            headers["Authorization"] = f"Bearer {token}"
+            secrets.add(token)
         elif self._options.basic is not None:
-            pair = f"{self._options.basic.username.reveal()}:{self._options.basic.password.reveal()}"
-            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode('ascii')}"
-        return headers
+            pair = f"{_sendable(self._options.basic.username)}:{_sendable(self._options.basic.password)}"
+            encoded = base64.b64encode(pair.encode()).decode("ascii")
+            headers["Authorization"] = f"Basic {encoded}"
+            secrets |= {encoded, *pair.split(":", 1)}
+        return headers, secrets
 
     async def close(self) -> None:
         await self._session.close()

@@ -20,7 +20,7 @@ class HookOptions(ReceiverOptions):
     secret: SecretText | None = None
 
 
-KINDS: Final = {"log": PlainOptions, "hook": HookOptions}
+KINDS: Final[dict[str, type[ReceiverOptions]]] = {"log": PlainOptions, "hook": HookOptions}
 
 CREDENTIALS: Final = "credentials: {otc: {type: none}}\n"
 PROJECTS: Final = "projects: [{name: prod, endpoint: https://gauss.example, project_id: abc}]\n"

@@ -39,13 +39,18 @@ def violations(
         for job_id, status in last.items():
             found += _broken_chain(f"{name}: {job_id}", chains.pop(job_id, []), status, silent.get(job_id))
         found += [f"{name}: told of {job_id}, which never was" for job_id in chains]
-        for id_ in seen:
-            event = json.loads(bodies[id_])
-            if "transition" in event["data"]:
-                to = event["data"]["transition"]["to"]
-                if (event["subject"], to) not in served:
-                    found.append(f"{name}: told that {event['subject']} is {to}, which was never served")
+        found += [f"{name}: {what}" for what in _never_served((bodies[id_] for id_ in seen), served)]
     return found
+
+
+def _never_served(bodies: Iterable[bytes], served: set[tuple[str, str]]) -> list[str]:
+    steps = [event for body in bodies if "transition" in (event := json.loads(body))["data"]]
+    told = [(event["subject"], event["data"]["transition"]["to"]) for event in steps]
+    return [
+        f"told that {job_id} is {to}, which was never served"
+        for job_id, to in told
+        if (job_id, to) not in served
+    ]
 
 
 def _broken_chain(where: str, chain: list[dict[str, Any]], last: str, silent: str | None) -> list[str]:
@@ -55,7 +60,9 @@ def _broken_chain(where: str, chain: list[dict[str, Any]], last: str, silent: st
     for number, event in enumerate(chain, start=1):
         step = event["data"]["transition"]
         if event["data"]["sequence"] != number:
-            found.append(f"{where}: event {number} has sequence {event['data']['sequence']}: lost or out of order")
+            found.append(
+                f"{where}: event {number} has sequence {event['data']['sequence']}: lost or out of order"
+            )
         if step["from"] != at:
             found.append(f"{where}: from {step['from']} although it was {at}")
         if step["revision"] != revision + 1:

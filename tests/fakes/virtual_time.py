@@ -56,6 +56,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._leaping = _LeapingSelector()
         super().__init__(self._leaping)
+        # A timer is due when time + resolution lies beyond it: a nanosecond drowns in large floats.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         return self._leaping.time

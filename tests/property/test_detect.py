@@ -17,14 +17,14 @@ statuses = st.sampled_from([PENDING, RUNNING, COMPLETED, FAILED, CANCELED, "Free
 instants = st.none() | st.integers(-50, 50).map(at)
 tasks = st.builds(
     a_task,
-    st.sampled_from(["a", "b", "c", "d"]),
+    st.sampled_from(["a", "b", "c"]),
     statuses,
     progress=st.none() | st.integers(0, 100),
     created_at=instants,
     ended_at=instants,
 )
-listings = st.lists(tasks, max_size=8)
-histories = st.lists(listings, min_size=1, max_size=12)
+listings = st.lists(tasks, max_size=5)
+histories = st.lists(listings, min_size=1, max_size=7)
 
 
 def applied(known: Mapping[str, Known], changes: Iterable[Change]) -> dict[str, Known]:

@@ -80,9 +80,9 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def until(condition: Callable[[], object], within: float = 7 * 24 * HOUR, grain: float = 1.0) -> None:
+async def until(condition: Callable[[], object], within: float | None = None, grain: float = 1.0) -> None:
     """Wait until the condition holds. TimeoutError when it does not come true in time."""
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(within or 100_000 * grain):
         while not condition():  # noqa: ASYNC110  (in virtual time looking again costs nothing)
             await asyncio.sleep(grain)
 

@@ -65,12 +65,12 @@ MISTAKES = {
         "1:15: credentials.otc.token: missing; write token: {file: PATH}"
     ],
     "credentials: {otc: {type: token, token: {fil: x}}}\n" + PROJECTS: [
-        "1:34: credentials.otc.token: kept in no way that is known; "
-        "write the text, {file: PATH}, {env: NAME} or {credential: NAME}"
+        ("1:34: credentials.otc.token: kept in no way that is known; "
+        "write the text, {file: PATH}, {env: NAME} or {credential: NAME}")
     ],
     "credentials: {otc: {type: token, token: }}\n" + PROJECTS: [
-        "1:34: credentials.otc.token: nothing to read; "
-        "write the text, {file: PATH}, {env: NAME} or {credential: NAME}"
+        ("1:34: credentials.otc.token: nothing to read; "
+        "write the text, {file: PATH}, {env: NAME} or {credential: NAME}")
     ],
     "credentials: {otc: {type: token, token: {credential: ../x}}}\n" + PROJECTS: [
         "1:34: credentials.otc.token: not a name of that kind; write the name under which it is found"
@@ -123,8 +123,8 @@ MISTAKES = {
         "2:12: projects[0].credential: missing; write credential: a or b, here or under defaults"
     ],
     SMALLEST + "defaults: {name: x}": [
-        "3:12: defaults.name: unknown key; known here: endpoint, service, credential, interval, full_poll, "
-        "timeout, baseline, severity, offset, labels, tasks, overdue, stalled, proxy, tls"
+        ("3:12: defaults.name: unknown key; known here: endpoint, service, credential, interval, full_poll, "
+        "timeout, baseline, severity, offset, labels, tasks, overdue, stalled, proxy, tls")
     ],
     CREDENTIALS + "projects:\n- {name: a, endpoint: https://h, project_id: '../x'}": [
         "3:34: projects[0].project_id: not an id; write its letters, digits, - and _, at most 64"
@@ -172,8 +172,8 @@ MISTAKES = {
         "3:9: route.receivers: not a list; write [ONE, TWO], or one item a line after a dash"
     ],
     SMALLEST + "route: {matchers: []}": [
-        "3:9: route.matchers: unknown key; "
-        "known here: receivers, group_by, group_wait, group_interval, repeat_interval, routes"
+        ("3:9: route.matchers: unknown key; "
+        "known here: receivers, group_by, group_wait, group_interval, repeat_interval, routes")
     ],
     SMALLEST + "route: {group_by: [project]}": [
         "3:9: route.group_by: not in this version; write off, or leave it out"
@@ -182,8 +182,8 @@ MISTAKES = {
         "4:31: route.routes[0].receivers[0]: unknown receiver; did you mean mail?"
     ],
     SMALLEST + "route: {routes: [{matchers: [critical]}]}": [
-        "3:30: route.routes[0].matchers[0]: 'critical' is not a matcher; "
-        'write for example severity = "critical" or task =~ "Backup.*"'
+        ("3:30: route.routes[0].matchers[0]: 'critical' is not a matcher; "
+        'write for example severity = "critical" or task =~ "Backup.*"')
     ],
     SMALLEST + "route: {routes: [{continue: maybe}]}": [
         "3:19: route.routes[0].continue: neither true nor false; write one of them"
@@ -232,9 +232,7 @@ def test_a_section_that_is_off_holds_its_defaults(tmp_path: Path, key: str, off:
     assert config == bare
 
 
-def test_credentials_and_projects_alone_are_complete(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_credentials_and_projects_alone_are_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     config = loaded(tmp_path, SMALLEST)
@@ -352,6 +350,8 @@ def test_find_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ConfigError) as raised:
         find(None)
     assert raised.value.problems == [
-        "no configuration at taskwatch.yaml, /etc/taskwatch/taskwatch.yaml; "
-        "write one, or name it with --config or $TASKWATCH_CONFIG"
+        (
+            "no configuration at taskwatch.yaml, /etc/taskwatch/taskwatch.yaml; "
+            "write one, or name it with --config or $TASKWATCH_CONFIG"
+        )
     ]

@@ -1,4 +1,3 @@
-import os
 import shutil
 import tempfile
 import traceback
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from taskwatch.config.inspection import Inspection, inspect_secrets
+from taskwatch.config.load import load
 from taskwatch.errors import ConfigError
 from tests.fakes.config_files import KINDS, PROJECTS, SMALLEST, loaded, refused
 
@@ -67,8 +67,6 @@ CANARIES = {
 def test_no_error_shows_a_secret_not_even_with_a_traceback(tmp_path: Path, text: str) -> None:
     file = tmp_path / "taskwatch.yaml"
     file.write_text(text.replace("CANARY", CANARY), "utf-8")
-    from taskwatch.config.load import load
-
     with pytest.raises(ConfigError) as raised:
         load(file, KINDS)
     shown = "\n".join(traceback.format_exception(raised.value))
@@ -76,7 +74,9 @@ def test_no_error_shows_a_secret_not_even_with_a_traceback(tmp_path: Path, text:
 
 
 def test_what_is_loaded_shows_no_secret(tmp_path: Path) -> None:
-    text = TOKEN % CANARY + f"receivers: [{{name: a, type: hook, url: 'https://h/{CANARY}', secret: {CANARY}}}]"
+    text = (
+        TOKEN % CANARY + f"receivers: [{{name: a, type: hook, url: 'https://h/{CANARY}', secret: {CANARY}}}]"
+    )
     config = loaded(tmp_path, text)
     assert CANARY not in f"{config} {config!r} {config.receivers[0]!r} {config.warnings}"
 
@@ -89,15 +89,17 @@ def test_loading_reads_no_secret(tmp_path: Path) -> None:
 def test_a_secret_in_the_file_itself_is_warned_of_and_a_url_is_not(tmp_path: Path) -> None:
     config = loaded(tmp_path, TOKEN % "hunter2" + "receivers: [{name: a, type: hook, url: 'https://h/x'}]")
     assert [line.replace(f"{tmp_path}/", "") for line in config.warnings] == [
-        "taskwatch.yaml:1:34: credentials.otc.token: the secret itself stands in this file; "
-        "write {file: PATH} and keep it there"
+        (
+            "taskwatch.yaml:1:34: credentials.otc.token: the secret itself stands in this file; "
+            "write {file: PATH} and keep it there"
+        )
     ]
 
 
 def test_a_token_over_plain_http_is_warned_of(tmp_path: Path) -> None:
     text = (TOKEN % "{env: T}").replace("https:", "http:")
     assert [line.replace(f"{tmp_path}/", "") for line in loaded(tmp_path, text).warnings] == [
-        "taskwatch.yaml:2:24: projects[0].endpoint: the token crosses the network in clear; write https://"
+        "taskwatch.yaml:2:25: projects[0].endpoint: the token crosses the network in clear; write https://"
     ]
 
 
@@ -108,8 +110,10 @@ def test_a_rate_that_cannot_carry_the_intervals_is_warned_of_with_the_numbers(tm
         f"defaults: {{endpoint: 'https://gauss.example', interval: 20s}}\nprojects:\n{projects}"
     )
     assert [line.replace(f"{tmp_path}/", "") for line in loaded(tmp_path, text).warnings] == [
-        "taskwatch.yaml:1:33: credentials.otc.rate: 1 requests a second are fewer than the 1.5 that the "
-        "active intervals of 30 projects at gauss.example ask for; raise the rate or the intervals"
+        (
+            "taskwatch.yaml:1:33: credentials.otc.rate: 1 requests a second are fewer than the 1.5 that the "
+            "active intervals of 30 projects at gauss.example ask for; raise the rate or the intervals"
+        )
     ]
     assert loaded(tmp_path, text.replace("20s", "30s")).warnings == ()
 
@@ -128,8 +132,10 @@ def test_a_secret_that_is_missing_is_a_problem_with_its_place_and_the_remedy(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     text = "taskwatch.yaml:1:34: credentials.otc.token: "
     assert _inspected(tmp_path, TOKEN % "{file: t}").problems == (
-        f"{text}cannot read t: No such file or directory; "
-        "write it there, readable for the daemon's user alone",
+        (
+            f"{text}cannot read t: No such file or directory; "
+            "write it there, readable for the daemon's user alone"
+        ),
     )
     assert _inspected(tmp_path, TOKEN % "{env: T}").problems == (
         f"{text}environment variable T is not set; set it where the daemon is started",
@@ -146,8 +152,10 @@ def test_a_credential_that_only_systemd_hands_out_is_noted(
     assert _inspected(tmp_path, TOKEN % "{credential: t}") == Inspection(
         problems=(),
         notes=(
-            "taskwatch.yaml:1:34: credentials.otc.token: not readable here; "
-            "systemd hands it to the daemon alone (LoadCredential=)",
+            (
+                "taskwatch.yaml:1:34: credentials.otc.token: not readable here; "
+                "systemd hands it to the daemon alone (LoadCredential=)"
+            ),
         ),
     )
 
@@ -156,8 +164,10 @@ def test_a_secret_that_everybody_can_read_is_refused(shared: Path) -> None:
     (shared / "token").write_text("hunter2")
     (shared / "token").chmod(0o644)
     assert _inspected(shared, TOKEN % "{file: token}").problems == (
-        "taskwatch.yaml:1:34: credentials.otc.token: everybody on this machine can read token; "
-        "chmod 600 it, for the daemon's user alone",
+        (
+            "taskwatch.yaml:1:34: credentials.otc.token: everybody on this machine can read token; "
+            "chmod 600 it, for the daemon's user alone"
+        ),
     )
 
 
@@ -172,7 +182,7 @@ def test_a_secret_behind_a_closed_directory_cannot_be_read_by_everybody(shared: 
 def test_a_link_is_judged_by_what_it_leads_to(shared: Path) -> None:
     (shared / "target").write_text("hunter2")
     (shared / "target").chmod(0o600)
-    os.symlink("target", shared / "token")
+    (shared / "token").symlink_to("target")
     assert _inspected(shared, TOKEN % "{file: token}").problems == ()
 
 

@@ -1,0 +1,202 @@
+"""What every kind of receiver keeps, whatever it speaks. A kind without an other side here fails the first test."""
+
+import asyncio
+import io
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pytest
+import structlog
+from aiohttp import web
+
+from taskwatch import telemetry
+from taskwatch.clock import SystemClock
+from taskwatch.engine.ports import DeliveryError, Notifier
+from taskwatch.notifiers.registry import NOTIFIERS
+from tests.fakes.messages import HOSTILE, a_message
+from tests.fakes.webhook_sink import WebhookSink, accept, answer
+
+CANARY: Final = "canary"  # part of every secret
+KEY: Final = "whsec_" + "Y2FuYXJ5" * 4  # its base64: the text of a signing secret is the secret
+
+
+@dataclass
+class OtherSide:
+    """The far end of a kind, and how it is configured."""
+
+    options: dict[str, Any]
+    heard: Callable[[], list[str]]
+    refuse: Callable[[], None] = lambda: None  # from now on, repeating all that was sent
+    vanish: Callable[[], None] = lambda: None  # from now on nobody is there
+
+
+@asynccontextmanager
+async def _log(lines: io.StringIO) -> AsyncIterator[OtherSide]:
+    yield OtherSide({}, lambda: lines.getvalue().splitlines())
+
+
+@asynccontextmanager
+async def _webhook(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    async with WebhookSink() as sink:
+        side = OtherSide(
+            {
+                "url": sink.url.replace("//", f"//user-{CANARY}:pass-{CANARY}@")
+                + f"/path-{CANARY}/%63anary-written?token={CANARY}-query",
+                "secret": KEY,
+                "headers": {"X-Key": f"header-{CANARY}"},
+            },
+            lambda: [post.body.decode() for post in sink.posts if post.accepted],
+        )
+
+        def refuse() -> None:
+            sink.choose = lambda: _repeat
+
+        def vanish() -> None:
+            side.options["url"] = side.options["url"].replace(sink.url.split("/")[2], "127.0.0.1:1")
+
+        side.refuse, side.vanish = refuse, vanish
+        yield side
+
+
+async def _repeat(request: web.Request) -> web.StreamResponse:
+    sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
+    return await answer(403, f"{request.url} {request.raw_path} {request.path_qs}\n{sent}")(request)
+
+
+OTHER_SIDES: Final[dict[str, Callable[[io.StringIO], AbstractAsyncContextManager[OtherSide]]]] = {
+    "log": _log,
+    "webhook": _webhook,
+}
+
+
+@dataclass
+class Bench:
+    kind: str
+    side: OtherSide
+    lines: io.StringIO = field(repr=False)
+    opened: list[Notifier] = field(default_factory=list)
+
+    def open(self, **further: object) -> Notifier:
+        kind = NOTIFIERS[self.kind]
+        written = {"name": "r", "type": self.kind, "timeout": "2s", **self.side.options, **further}
+        options = kind.options.model_validate(written)
+        notifier = kind.open(options, clock=SystemClock(), log=telemetry.logger())
+        self.opened.append(notifier)
+        return notifier
+
+
+@pytest.fixture
+def log_lines() -> Iterator[io.StringIO]:
+    lines = io.StringIO()
+    telemetry.configure(format_="json", level="debug", stream=lines)
+    yield lines
+    structlog.reset_defaults()
+
+
+@pytest.fixture(params=sorted(NOTIFIERS))
+async def bench(request: pytest.FixtureRequest, log_lines: io.StringIO) -> AsyncIterator[Bench]:
+    if request.param not in OTHER_SIDES:
+        pytest.fail(f"the kind {request.param} has no other side in this file: nothing of it is tested")
+    async with OTHER_SIDES[request.param](log_lines) as side:
+        bench = Bench(request.param, side, log_lines)
+        yield bench
+        for notifier in bench.opened:
+            await notifier.close()
+
+
+async def test_a_delivered_message_reaches_the_other_side(bench: Bench) -> None:
+    message = a_message()
+
+    await bench.open().notify(message)
+
+    (heard,) = bench.side.heard()
+    assert message.event_id in heard
+    assert "no space left" in heard
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+async def test_hostile_text_of_an_event_stays_text(bench: Bench, text: str) -> None:
+    message = a_message(reason=text)
+
+    await bench.open().notify(message)
+
+    (heard,) = bench.side.heard()  # one: no line and no request was begun by the text
+    assert message.event_id in heard
+    assert "\x1b" not in heard
+    assert "\n" not in heard
+
+
+async def test_several_messages_at_once_all_arrive(bench: Bench) -> None:
+    notifier = bench.open()
+    messages = [a_message(reason=f"reason {number}") for number in range(8)]
+
+    await asyncio.gather(*(notifier.notify(message) for message in messages))
+
+    heard = " ".join(bench.side.heard())
+    assert [number for number in range(8) if f"reason {number}" not in heard] == []
+
+
+async def test_a_refusal_that_repeats_all_secrets_shows_none(bench: Bench) -> None:
+    for login in _logins(bench):
+        notifier = bench.open(**login)
+        bench.side.refuse()
+
+        assert CANARY not in await _all_that_is_shown(notifier, bench)
+
+
+async def test_nobody_there_is_told_without_secrets(bench: Bench) -> None:
+    bench.side.vanish()
+
+    assert CANARY not in await _all_that_is_shown(bench.open(), bench)
+
+
+async def test_after_close_nothing_is_open_and_a_second_close_is_no_harm(bench: Bench) -> None:
+    notifier = bench.open()
+    await notifier.notify(a_message())
+
+    await notifier.close()
+    await notifier.close()  # what is still open would be a ResourceWarning, and so an error
+
+
+def test_opening_says_which_options_a_kind_takes_and_shows_no_secret() -> None:
+    for kind, found in NOTIFIERS.items():
+        side = {"url": f"https://u:{CANARY}@h/{CANARY}", "secret": KEY} if kind == "webhook" else {}
+        options = found.options.model_validate({"name": "r", "type": kind, **side})
+
+        assert CANARY not in repr(options)
+        assert KEY not in f"{options!r} {options} {options.model_dump()}"
+
+
+def _logins(bench: Bench) -> list[dict[str, object]]:
+    if bench.kind != "webhook":
+        return [{}]
+    basic = {"username": f"name-{CANARY}", "password": f"{CANARY}-password"}
+    return [{}, {"bearer": f"bearer-{CANARY}"}, {"basic": basic}]
+
+
+async def _all_that_is_shown(notifier: Notifier, bench: Bench) -> str:
+    """Return every text that an operator or a developer could come to see of one attempt."""
+    try:
+        await notifier.notify(a_message())
+    except DeliveryError as error:
+        told = [str(error), repr(error), *traceback.format_exception(error)]
+    else:
+        told = []
+    return "\n".join([*told, repr(notifier), bench.lines.getvalue()])
+
+
+async def test_an_accepting_other_side_is_what_these_tests_refuse_from() -> None:
+    """The canaries are really sent: else nothing would be shown by finding none."""
+    async with _webhook(io.StringIO()) as side, WebhookSink(choose=lambda: accept) as sink:
+        bench = Bench("webhook", side, io.StringIO())
+        side.options["url"] = sink.url + f"?token={CANARY}-query"
+        notifier = bench.open(bearer=f"bearer-{CANARY}")
+        await notifier.notify(a_message())
+        await notifier.close()
+
+        (post,) = sink.posts
+        assert post.headers["Authorization"] == f"Bearer bearer-{CANARY}"
+        assert post.headers["X-Key"] == f"header-{CANARY}"
