@@ -6,8 +6,10 @@ separators and bidirectional overrides are escaped before anything reaches a log
 
 import logging
 import sys
+import traceback
 import unicodedata
 from collections.abc import MutableMapping
+from pathlib import PurePath
 from typing import Any, Final, TextIO
 
 import structlog
@@ -15,6 +17,8 @@ import structlog
 Logger = structlog.typing.FilteringBoundLogger
 
 MAX_FIELD: Final = 1000  # characters of one field in a log line
+MAX_FRAMES: Final = 5  # of the place where a bug showed
+_FIRST: Final = ("timestamp", "level", "event")  # in each line, for those who read them
 _ESCAPED: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 
 
@@ -83,9 +87,20 @@ class _LineLogger:
 
 
 def _harmless(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    for name, value in fields.items():
-        if isinstance(value, str):
-            fields[name] = printable(value)
-        elif not isinstance(value, (int, float, bool, type(None))):
-            fields[name] = printable(str(value))
-    return fields
+    bug = fields.pop("exc_info", None)
+    if isinstance(bug, BaseException):
+        fields["at"] = _place(bug)
+    first = {name: fields[name] for name in _FIRST if name in fields}
+    return {name: _shown(value) for name, value in (first | dict(fields)).items()}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, int | float | None):  # a bool is an int
+        return value
+    return printable(value if isinstance(value, str) else str(value))
+
+
+def _place(bug: BaseException) -> str:
+    """Return where it was raised and by what way, without its text: that may hold anything."""
+    frames = reversed(traceback.extract_tb(bug.__traceback__)[-MAX_FRAMES:])
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno}" for frame in frames)

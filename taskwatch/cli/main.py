@@ -1,6 +1,7 @@
 """The command line: one group, whose commands are imported only when they are called."""
 
 import importlib
+import io
 import sys
 from typing import Final, NoReturn
 
@@ -60,6 +61,8 @@ def group(debug: bool) -> None:
 def main() -> NoReturn:
     """Run a command. Errors are one line each on standard error; the exit code says the rest."""
     debug = "--debug" in sys.argv[1:]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of few letters is no error
     try:
         code = group.main(standalone_mode=False)
     except click.ClickException as error:

@@ -90,6 +90,11 @@ def _plain(value: object) -> object:
     return value
 
 
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: 1 task, 2 tasks."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def age(since: datetime, now: datetime) -> str:
     """Return how long ago, in the two words people use: 3 s, 12 min, 5 h, 8 d."""
     seconds = max(0, int((now - since).total_seconds()))

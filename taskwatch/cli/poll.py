@@ -35,7 +35,8 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     from taskwatch.config.load import find, load
 
     loaded = load(find(config), kinds())
-    telemetry.configure(format_=loaded.log.format, level="warning")
+    # As configured: what a receiver of type log is given here counts as delivered.
+    telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
     unknown = sorted(set(names) - {project.project.name for project in loaded.projects})
     if unknown:
         raise click.BadParameter(f"no project {unknown[0]!r} in {loaded.path}", param_hint="--project")
@@ -81,6 +82,7 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
     """Poll all at once, print in the order of the configuration; return the exit code."""
     import asyncio
 
+    from taskwatch.cli.output import counted
     from taskwatch.errors import StoreLostError, TaskwatchError
     from taskwatch.telemetry import printable
 
@@ -105,9 +107,8 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
             code = NOT_POLLED
         _print(result.events, as_json)
         if not as_json:
-            click.echo(
-                f"{printable(name)}: {result.listing.rows} tasks read, {len(result.events)} events", err=True
-            )
+            read, told = counted(result.listing.rows, "task"), counted(len(result.events), "event")
+            click.echo(f"{printable(name)}: {read} read, {told}", err=True)
     return code
 
 

@@ -165,6 +165,8 @@ def _why(error: Exception) -> str:
             return _certificate_problem(error.certificate_error)
         case aiohttp.ClientConnectorDNSError():
             return "its name cannot be resolved"
+        case aiohttp.InvalidURL():
+            return "that is no host that can be asked"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
     cause = getattr(error, "os_error", None) or error

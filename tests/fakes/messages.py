@@ -14,7 +14,7 @@ HOSTILE: Final = {
     "NUL": "a\0b",
     "bidi": "abc\u202efdp.exe\u2066\u200f\u061c",
     "headers": "x\r\nwebhook-id: tw_forged\r\n\r\nGET / HTTP/1.1",
-    "markup": '<script>alert(1)</script> {{7*7}} ${jndi:ldap://x} %s %n "\'; --',
+    "markup": "<script>alert(1)</script> {{7*7}} ${jndi:ldap://x} %s %n \"'; --",
     "long": "A" * 10_000,
     "private use": "\ue000\U000f0000\u00ad\ufeff",
 }

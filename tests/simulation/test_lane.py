@@ -83,7 +83,7 @@ def now() -> float:
 async def until(condition: Callable[[], object], within: float | None = None, grain: float = 1.0) -> None:
     """Wait until the condition holds. TimeoutError when it does not come true in time."""
     async with asyncio.timeout(within or 100_000 * grain):
-        while not condition():  # noqa: ASYNC110  (in virtual time looking again costs nothing)
+        while not condition():
             await asyncio.sleep(grain)
 
 

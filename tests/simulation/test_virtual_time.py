@@ -63,7 +63,7 @@ def test_a_deadlock_is_an_error() -> None:
 
 def test_a_loop_that_stays_busy_while_no_time_passes_is_an_error() -> None:
     async def scenario() -> None:
-        while True:  # noqa: ASYNC110  (the mistake that is to be found)
+        while True:
             await asyncio.sleep(0)
 
     with pytest.raises(BusyLoopError):

@@ -172,7 +172,7 @@ async def test_a_dragging_answer_does_not_hold_up_the_end_of_the_cloud(kind: str
             cloud.faults.add(kind)
             url = f"{cloud.url}/v3/{cloud.projects[0].project_id}/tasks"
             dragging = asyncio.create_task(_swallow(session, url))
-            while cloud.faults.in_force():  # noqa: ASYNC110 - until the request has arrived
+            while cloud.faults.in_force():
                 await asyncio.sleep(0)
         await asyncio.wait_for(dragging, 5)
 
