@@ -13,6 +13,7 @@ import asyncio
 import heapq
 import random
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -98,7 +99,9 @@ class Lane:
         self._failures = 0  # in a row
         self._successes = 0
         self._is_down = False
-        self._resume_at = 0.0  # monotonic
+        self._resume_at = 0.0  # monotonic, of the breaker: any success ends it
+        self._asked_until = 0.0  # monotonic, by Retry-After: nothing shortens it
+        self._reload_at = 0.0  # monotonic
         self._fatal: Exception | None = None
 
     def wake(self) -> None:
@@ -120,16 +123,18 @@ class Lane:
 
         Raises what ended the store for good.
         """
-        while not self._stopping and self._fatal is None:
-            self._wake.clear()
-            await self._refill()
-            self._begin()
-            patience = self._patience()
-            try:
-                async with asyncio.timeout(patience):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._has_more |= patience >= RELOAD_SECONDS
+        try:
+            while not self._stopping and self._fatal is None:
+                self._wake.clear()
+                self._reload_when_due()
+                await self._refill()
+                self._begin()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._patience()):
+                        await self._wake.wait()
+        except asyncio.CancelledError:
+            await self._drain(0.0)  # no attempt outlives its lane
+            raise
         await self._drain(drain)
         if self._fatal is not None:
             raise self._fatal
@@ -143,6 +148,12 @@ class Lane:
             if not self._attempts:
                 return
             await self._wake.wait()
+
+    def _reload_when_due(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._reload_at:
+            self._has_more = True
+            self._reload_at = now + RELOAD_SECONDS
 
     async def _refill(self) -> None:
         while self._has_more and self._size < WINDOW:
@@ -184,19 +195,20 @@ class Lane:
             attempt.add_done_callback(self._ended)
 
     def _may_begin(self, now: float) -> bool:
-        if not self._heads or self._paused or self._stopping or now < self._resume_at:
+        if not self._heads or self._paused or self._stopping or now < max(self._resume_at, self._asked_until):
             return False
         if self._is_down:  # probes rotate: the head that has waited longest, due or not
             return not self._attempts
         return len(self._attempts) < IN_FLIGHT and self._heads[0].due <= now
 
     def _patience(self) -> float:
-        """Return the seconds until something can be begun that cannot be now."""
+        """Return the seconds until something can be begun that cannot be now, or the store is asked again."""
+        first = self._reload_at
         slots = 1 if self._is_down else IN_FLIGHT
-        if not self._heads or self._paused or len(self._attempts) >= slots:
-            return RELOAD_SECONDS
-        first = self._resume_at if self._is_down else max(self._resume_at, self._heads[0].due)
-        return min(max(first - self._clock.monotonic(), 0.0), RELOAD_SECONDS)
+        if self._heads and not self._paused and len(self._attempts) < slots:
+            due = 0.0 if self._is_down else self._heads[0].due
+            first = min(first, max(due, self._resume_at, self._asked_until))
+        return max(first - self._clock.monotonic(), 0.0)
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)
@@ -209,7 +221,7 @@ class Lane:
             body = await self._outbox.body(item.id)
         except StoreFailedError as error:
             self._log.warning("outbox_unreadable", error=str(error))
-            item.due = self._clock.monotonic() + STORE_RETRY_SECONDS
+            self._resume_at = max(self._resume_at, self._clock.monotonic() + STORE_RETRY_SECONDS)
             heapq.heappush(self._heads, item)
             return
         if body is None:  # dropped by an operator meanwhile
@@ -232,6 +244,10 @@ class Lane:
             return error
         except TimeoutError:
             return DeliveryError(Reason.TIMEOUT, f"no answer within {self._rules.timeout:g} s")
+        except asyncio.CancelledError:
+            if (attempt := asyncio.current_task()) is not None and attempt.cancelling():
+                raise  # meant for us, not a mistake of the notifier
+            return DeliveryError(Reason.BROKEN, "the notifier raised CancelledError")
         except Exception as error:  # noqa: BLE001  (a notifier's mistake is an outcome; its text may hold a secret)
             return DeliveryError(Reason.BROKEN, f"the notifier raised {type(error).__name__}")
         return None
@@ -281,9 +297,10 @@ class Lane:
             self._log.error("receiver_paused", detail=failure.detail, until="restart")
         if failure.scope is not Scope.EVENT or self._failures >= DOWN_AFTER:
             self._is_down = True
-            self._resume_at = now + self._delay(self._failures)
+            if failure.retry_after is None:
+                self._resume_at = now + self._delay(self._failures)
         if failure.retry_after is not None:
-            self._resume_at = now + clamp_retry_after(failure.retry_after)
+            self._asked_until = max(self._asked_until, now + clamp_retry_after(failure.retry_after))
 
     def _delay(self, failures: int) -> float:
         return delay(failures, initial=self._rules.initial, maximum=self._rules.maximum, rng=self._rng)
@@ -342,7 +359,7 @@ class Lane:
         for attempt in tuple(self._attempts):
             attempt.cancel()
         if self._recordings:
-            await asyncio.wait(self._recordings, timeout=seconds)
+            await asyncio.wait(self._recordings, timeout=STORE_RETRY_SECONDS)
         for recording in tuple(self._recordings):
             recording.cancel()
         await asyncio.gather(*self._attempts, *self._recordings, return_exceptions=True)
