@@ -8,6 +8,7 @@ Invariants:
   all are: digests are exact or there are none.
 """
 
+from array import array
 from datetime import datetime
 from typing import Final
 
@@ -17,13 +18,14 @@ from taskwatch.cloud.decode import Page, Row, decode_page, to_task
 from taskwatch.cloud.errors import Asked, bad_answer, http_date
 from taskwatch.errors import CloudError
 from taskwatch.model.project import Digests, Listing, PageDigest
+from taskwatch.model.task import Task
 
 LIMIT: Final = 100  # rows a page; the most that the service gives
 OVERLAP: Final = 10  # rows that two pages share, so that a list which moves a little shows that it did
 MAX_PAGES: Final = 1000
 MAX_LISTING_BYTES: Final = 64 * 1024 * 1024  # bodies are kept until the reading ends
 
-_NO_DIGESTS: Final = Digests(pages=(), rows=frozenset())
+_NO_DIGESTS: Final = Digests(pages=(), rows=b"", tasks=0)
 
 
 class Reading:
@@ -77,7 +79,7 @@ class Reading:
         if self._unchanged and self._ended:
             return Listing(
                 changed=(),
-                rows=len(self._known.rows),
+                rows=self._known.tasks,
                 complete=True,
                 clean=True,
                 cloud_date=self._cloud_date(),
@@ -91,42 +93,37 @@ class Reading:
     def _judged(self, failure: CloudError | None) -> Listing:
         complete = self._ended and failure is None
         clean = not self._quarantined
-        pages = tuple(self._pages) if clean else ()
-        if self._known.rows.issuperset(map(hash, self._rows)):
-            # Known rows in other bytes. A digest of a row that is no longer listed stays: it is still
-            # what the store holds.
-            return Listing(
-                changed=(),
-                rows=len(self._ids) or len(self._rows),
-                complete=complete,
-                clean=clean,
-                quarantined=self._quarantined,
-                cloud_date=self._cloud_date(),
-                digests=Digests(pages=pages, rows=self._known.rows) if complete else None,
-                failure=failure,
-                pages=len(self._pages),
-                requests=self.requests,
-            )
-        digests = frozenset(map(hash, self._rows))
-        fresh = digests - self._known.rows
-        ids = {row.job_id for row in self._rows}
-        changed_ids = {row.job_id for row in self._rows if hash(row) in fresh}
-        # Of equal rows the last one stands: of two readings of one task the later counts more.
-        distinct = reversed(dict.fromkeys(reversed(self._rows)))
-        # Two contents of one task: which of them is stored is not decided here.
-        exact = complete and len(digests) == len(ids)
+        hashes = array("q", map(hash, self._rows))
+        packed = hashes.tobytes()
+        if packed == self._known.rows:  # the usual case by far: known rows in other bytes
+            changed, tasks, exact = (), self._known.tasks, complete
+        else:
+            ids = {row.job_id for row in self._rows}
+            distinct = set(hashes)
+            changed = self._changed(distinct.difference(array("q", self._known.rows)))
+            # Two contents of one task: which of them is stored is not decided here.
+            tasks, exact = len(ids), complete and len(distinct) == len(ids)
         return Listing(
-            changed=tuple(to_task(row) for row in distinct if row.job_id in changed_ids),
-            rows=len(ids),
+            changed=changed,
+            rows=tasks,
             complete=complete,
             clean=clean,
             quarantined=self._quarantined,
             cloud_date=self._cloud_date(),
-            digests=Digests(pages=pages, rows=digests) if exact else None,
+            digests=Digests(pages=tuple(self._pages) if clean else (), rows=packed, tasks=tasks)
+            if exact
+            else None,
             failure=failure,
             pages=len(self._pages),
             requests=self.requests,
         )
+
+    def _changed(self, fresh: set[int]) -> tuple[Task, ...]:
+        """Return the rows with these digests, and every other reading of the same tasks."""
+        ids = {row.job_id for row in self._rows if hash(row) in fresh}
+        # Of equal rows the last one stands: of two readings of one task the later counts more.
+        distinct = reversed(dict.fromkeys(reversed(self._rows)))
+        return tuple(to_task(row) for row in distinct if row.job_id in ids)
 
     def _cloud_date(self) -> datetime | None:
         return http_date(self.date) if self.date else None

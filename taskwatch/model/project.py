@@ -44,7 +44,8 @@ class Digests:
     """
 
     pages: tuple[PageDigest, ...]
-    rows: frozenset[int]
+    rows: bytes  # of each row as it was read, in order, 8 bytes each: a fiftieth of what the rows would take
+    tasks: int  # distinct ones among the rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ from taskwatch.core.route import Route
 from taskwatch.engine.poller import Poller, PollRules
 from taskwatch.engine.watch import Watch
 from taskwatch.model.project import Identity, Project
+from taskwatch.runtime.scheduler import Scheduler
 from taskwatch.store.sqlite import SqliteStore, open_store
 
 ROWS = 99  # a page of 100 tasks would need a second request to know that it was the last
 AT_ONCE = 16
 PROJECTS = 64
+PACED = 200
 
 
 class _Instance(msgspec.Struct):
@@ -83,7 +86,9 @@ async def measured(polls: int, ask: Callable[[int], Awaitable[object]]) -> Cost:
 
 
 @asynccontextmanager
-async def ours(port: int, kind: str, directory: Path) -> AsyncIterator[tuple[list[Watch], SqliteStore]]:
+async def ours(
+    port: int, kind: str, directory: Path, *, projects: int = PROJECTS
+) -> AsyncIterator[tuple[list[Watch], SqliteStore]]:
     clock = SystemClock()
     store = open_store(directory / f"{kind}.db", clock=clock)
     session = open_session()
@@ -120,7 +125,7 @@ async def ours(port: int, kind: str, directory: Path) -> AsyncIterator[tuple[lis
         return Watch(poller=poller, clock=clock, log=telemetry.logger())
 
     try:
-        yield [watch(number) for number in range(PROJECTS)], store
+        yield [watch(number) for number in range(projects)], store
     finally:
         await session.close()
         await store.close()
@@ -167,6 +172,38 @@ async def rows_written(port: int, kind: str, directory: Path) -> tuple[float, fl
         return (await store.rows_changed() - before) / polls, (store.commits - commits) / polls
 
 
+async def paced(port: int, directory: Path, *, seconds: float) -> dict[str, Any]:
+    """Poll PACED projects each second as the daemon does, and see whether they keep their interval."""
+    async with ours(port, "u", directory, projects=PACED) as (watches, _):
+        starts: dict[int, list[float]] = defaultdict(list)
+
+        async def poll(key: int) -> float:
+            starts[key].append(time.monotonic())
+            return await watches[key].tick()
+
+        scheduler = Scheduler(keys=PACED, poll=poll, housekeeping=(), clock=SystemClock())
+        cpu = time.process_time()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await scheduler.run()
+        cpu = time.process_time() - cpu
+        gaps = sorted(
+            b - a for times in starts.values() for a, b in pairwise(times[2:])
+        )  # the first are baselines
+        result = {
+            "name": f"{PACED} projects at 1 s",
+            "median_seconds": round(statistics.median(gaps), 3),
+            "p99_seconds": round(gaps[int(len(gaps) * 0.99)], 3),
+            "longest_seconds": round(gaps[-1], 3),
+            "core": round(cpu / seconds, 2),
+        }
+        print(  # noqa: T201  (a program that prints)
+            f"{PACED} projects at an interval of 1 s: {result['median_seconds']} s from poll to poll (99 %: "
+            f"{result['p99_seconds']}, longest {result['longest_seconds']}), {result['core']:.0%} of a core"
+        )
+        return result
+
+
 def said(name: str, goal: float, mine: Sequence[Cost], theirs: Sequence[Cost]) -> dict[str, Any]:
     ratios = [other.cpu / own.cpu for own, other in zip(mine, theirs, strict=True)]
     walls = [other.wall / own.wall for own, other in zip(mine, theirs, strict=True)]
@@ -190,7 +227,7 @@ def said(name: str, goal: float, mine: Sequence[Cost], theirs: Sequence[Cost]) -
     return result
 
 
-async def bench(*, polls: int, rounds: int, port: int) -> list[dict[str, Any]]:
+async def bench(*, polls: int, rounds: int, paced_seconds: float, port: int) -> list[dict[str, Any]]:
     results = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -205,6 +242,7 @@ async def bench(*, polls: int, rounds: int, port: int) -> list[dict[str, Any]]:
                 f"P4 rows written by {what} poll: {rows:g} (goal {expected:g}: {verdict}), {commits:.2f} commits a poll"
             )
             results.append({"name": f"P4 {what} poll", "rows": rows, "goal": expected, "commits": commits})
+        results.append(await paced(port, directory, seconds=paced_seconds))
     return results
 
 
@@ -212,6 +250,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="make bench")
     arguments.add_argument("--polls", type=int, default=4000, help="in each round, of each side")
     arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--paced", type=float, default=15.0, help="seconds of the paced part")
     arguments.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = arguments.parse_args()
     telemetry.configure(format_="json", level="warning")
@@ -224,7 +263,12 @@ def main() -> None:
         assert server.stdout is not None
         try:
             results = asyncio.run(
-                bench(polls=chosen.polls, rounds=chosen.rounds, port=int(server.stdout.readline()))
+                bench(
+                    polls=chosen.polls,
+                    rounds=chosen.rounds,
+                    paced_seconds=chosen.paced,
+                    port=int(server.stdout.readline()),
+                )
             )
         finally:
             server.kill()

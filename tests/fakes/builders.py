@@ -2,6 +2,7 @@
 
 import logging
 import zlib
+from array import array
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -137,18 +138,18 @@ def a_listing(
     cloud_date: datetime | None = T0,
 ) -> Listing:
     """Make the listing that an exact client makes of these rows, given what it is told to know."""
-    unchanged = known.rows if known is not None else frozenset()
+    unchanged = set(array("q", known.rows)) if known is not None else set()
     moved = {row.job_id for row in rows if _digest(row) not in unchanged}
-    digests = frozenset(_digest(row) for row in rows)
+    digests = array("q", (_digest(row) for row in rows))
     ids = {row.job_id for row in rows}
-    is_exact = complete and len(digests) == len(ids)
+    is_exact = complete and len(set(digests)) == len(ids)
     return Listing(
         changed=tuple(row for row in rows if row.job_id in moved),
         rows=len(ids),
         complete=complete,
         clean=True,
         cloud_date=cloud_date,
-        digests=Digests(pages=(), rows=digests) if is_exact else None,
+        digests=Digests(pages=(), rows=digests.tobytes(), tasks=len(ids)) if is_exact else None,
         failure=None if complete else RuntimeError("page 2 failed"),
         pages=1,
         requests=1,

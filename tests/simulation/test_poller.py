@@ -233,7 +233,7 @@ class TestWhatMemoryKnows:
         await bench.polled(a_task())
         known = bench.source.known[-1]
         assert known is not None
-        assert len(known.rows) == 1
+        assert known.tasks == 1
 
     @in_virtual_time
     async def test_is_nothing_after_an_incomplete_poll_that_changed_something(self) -> None:

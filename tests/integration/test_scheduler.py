@@ -1,0 +1,184 @@
+"""The edge to APScheduler, which reads the real clock: so these tests wait for real, shortly, and judge order and count."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta, tzinfo
+from typing import Self
+
+import apscheduler.executors.base
+import apscheduler.schedulers.base
+import apscheduler.triggers.interval
+import pytest
+
+from taskwatch.clock import SystemClock
+from taskwatch.runtime import scheduler
+from taskwatch.runtime.scheduler import Scheduler
+
+
+class JumpingClock(SystemClock):
+    """The host's clocks; the wall clock can be set."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.offset
+
+
+@pytest.fixture(autouse=True)
+def _wakeful_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "GUARD_SECONDS", 0.05)
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
+    """Let APScheduler live under a wall clock that can be set. Its timers stay monotonic, as on a real host."""
+    clock = JumpingClock()
+
+    class Set(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + clock.offset
+
+    for module in (apscheduler.schedulers.base, apscheduler.executors.base, apscheduler.triggers.interval):
+        monkeypatch.setattr(module, "datetime", Set)
+    return clock
+
+
+@asynccontextmanager
+async def running(
+    poll: Callable[[int], Awaitable[float]],
+    *,
+    keys: int,
+    clock: SystemClock | None = None,
+    housekeeping: tuple[tuple[float, Callable[[], Awaitable[None]]], ...] = (),
+) -> AsyncIterator[asyncio.Task[None]]:
+    edge = Scheduler(keys=keys, poll=poll, housekeeping=housekeeping, clock=clock or SystemClock())
+    run = asyncio.create_task(edge.run())
+    try:
+        yield run
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+async def until(claim: Callable[[], bool], run: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(10):
+        while not claim():
+            if run.done():
+                run.result()
+            await asyncio.sleep(0.005)
+
+
+async def test_polls_of_several_projects_keep_coming() -> None:
+    polls: Counter[int] = Counter()
+
+    async def poll(key: int) -> float:
+        polls[key] += 1
+        return 0.1
+
+    async with running(poll, keys=3) as run:
+        await until(lambda: len(polls) == 3 and min(polls.values()) >= 3, run)
+
+
+async def test_a_shorter_interval_comes_more_often() -> None:
+    polls: Counter[str] = Counter()
+
+    async def poll(key: int) -> float:
+        polls["often" if key == 0 else "seldom"] += 1
+        return 0.1 if key == 0 else 60.0
+
+    async with running(poll, keys=2) as run:
+        await until(lambda: polls["often"] >= 4, run)
+
+    assert polls["seldom"] == 1
+
+
+async def test_a_poll_that_hangs_delays_no_other_and_is_never_doubled() -> None:
+    polls: Counter[int] = Counter()
+    at_once: Counter[int] = Counter()
+    most: Counter[int] = Counter()
+
+    async def poll(key: int) -> float:
+        polls[key] += 1
+        at_once[key] += 1
+        most[key] = max(most[key], at_once[key])
+        try:
+            if key == 0:
+                await asyncio.Event().wait()
+            await asyncio.sleep(0.15)  # longer than its interval
+        finally:
+            at_once[key] -= 1
+        return 0.1
+
+    async with running(poll, keys=3) as run:
+        await until(lambda: min(polls[1], polls[2]) >= 3, run)
+
+    assert polls[0] == 1
+    assert set(most.values()) == {1}
+    assert set(at_once.values()) == {0}, "a poll outlived the scheduler"
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=3650)], ids=str)
+async def test_a_jump_of_the_wall_clock_neither_stops_nor_floods_the_polls(
+    jump: timedelta, wall: JumpingClock
+) -> None:
+    polls = 0
+
+    async def poll(_: int) -> float:
+        nonlocal polls
+        polls += 1
+        return 0.1
+
+    async with running(poll, keys=1, clock=wall) as run:
+        await until(lambda: polls >= 2, run)
+        before, began = polls, wall.monotonic()
+        wall.offset = jump
+        await until(lambda: polls >= before + 3, run)
+        intervals = (wall.monotonic() - began) / 0.1
+
+    assert polls - before <= intervals + 2, "a jump made more polls than there were intervals"
+
+
+async def test_what_a_poll_raises_ends_the_scheduler() -> None:
+    others: list[str] = []
+
+    async def poll(key: int) -> float:
+        if key == 0:
+            raise RuntimeError("a mistake of ours")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            others.append("cancelled")
+        return 1.0
+
+    async with running(poll, keys=2) as run:
+        async with asyncio.timeout(10):
+            with pytest.raises(RuntimeError, match="a mistake of ours"):
+                await run
+
+    assert others == ["cancelled"]
+
+
+async def test_housekeeping_runs_beside_the_polls() -> None:
+    done: Counter[str] = Counter()
+
+    async def poll(_: int) -> float:
+        return 60.0
+
+    async def keep() -> None:
+        done["kept"] += 1
+
+    async with running(poll, keys=1, housekeeping=((0.05, keep),)) as run:
+        await until(lambda: done["kept"] >= 2, run)
+
+
+async def test_with_nothing_to_poll_it_waits_until_it_is_cancelled() -> None:
+    async def poll(_: int) -> float:
+        return 1.0
+
+    async with running(poll, keys=0) as run:
+        await asyncio.sleep(0.1)
+        assert not run.done()
