@@ -31,6 +31,7 @@ from taskwatch.telemetry import Logger
 STAND_BY_SECONDS: Final = 1.0
 FRESHNESS_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
+FIRST_PRUNE_SECONDS: Final = 60.0  # until some cloud has answered
 MAX_SKEW: Final = timedelta(
     hours=1
 )  # between this host's clock and the cloud's, for anything to be forgotten
@@ -54,33 +55,39 @@ class App:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll and deliver until `stop` is set. Raises StoreLostError when the disk can no longer be believed."""
-        scheduler = Scheduler(
-            keys=len(self.watches),
-            poll=lambda key: self.watches[key].tick(),
-            housekeeping=((FRESHNESS_SECONDS, self.keep_freshness), (PRUNE_SECONDS, self.prune)),
-            clock=self.clock,
-        )
+        works = [*(watch.tick for watch in self.watches), self._stay_fresh, self.prune]
+        scheduler = Scheduler(works, clock=self.clock)
+        await self._name_orphans()
         self.log.info("watching", version=__version__, projects=len(self.watches), receivers=len(self.lanes))
         await serve(scheduler=scheduler, lanes=self.lanes, lost=self._lost(), stop=stop)
         await self.keep_freshness()
         self.log.info("stopped")
 
-    async def prune(self) -> None:
-        """Forget what is past its retention, unless this host's clock cannot be believed."""
-        now = self.clock.now()
-        skews = [skew for watch in self.watches if (skew := watch.poller.skew) is not None]
-        if any(abs(skew) > MAX_SKEW for skew in skews):
-            worst = max(abs(skew) for skew in skews)
+    async def prune(self) -> float:
+        """Forget what is past its retention; return the seconds to the next time.
+
+        Only while this host and every cloud that answers agree about the time: what a wrong clock
+        makes old would be forgotten for good, and told again as new.
+        """
+        skews = [abs(skew) for watch in self.watches if (skew := watch.poller.skew) is not None]
+        if not skews:
+            return FIRST_PRUNE_SECONDS
+        if max(skews) > MAX_SKEW:
             self.log.warning(
-                "prune_skipped", reason="this host and the cloud disagree about the time", by=str(worst)
+                "prune_skipped", reason="this host and the cloud disagree about the time", by=str(max(skews))
             )
-            return
+            return PRUNE_SECONDS
         try:
-            pruned = await self.store.prune(now - timedelta(seconds=self.retention))
-        except (StoreFailedError, StoreLostError) as error:
+            pruned = await self.store.prune(self.clock.now() - timedelta(seconds=self.retention))
+        except StoreFailedError as error:
             self.log.warning("prune_failed", error=str(error))
-            return
-        self.log.debug("pruned", events=pruned.events, deliveries=pruned.deliveries, tasks=pruned.tasks)
+        else:
+            self.log.debug("pruned", events=pruned.events, deliveries=pruned.deliveries, tasks=pruned.tasks)
+        return PRUNE_SECONDS
+
+    async def _stay_fresh(self) -> float:
+        await self.keep_freshness()
+        return FRESHNESS_SECONDS
 
     async def keep_freshness(self) -> None:
         """Record when each project was last read, in one small row."""
@@ -89,6 +96,18 @@ class App:
             await self.store.keep_freshness(observed)
         except (StoreFailedError, StoreLostError) as error:
             self.log.warning("freshness_not_kept", error=str(error))
+
+    async def _name_orphans(self) -> None:
+        """Say which deliveries nobody will make: their receiver is configured no more."""
+        served = {lane.receiver for lane in self.lanes}
+        for receiver, count in (await self.store.backlog()).items():
+            if receiver not in served:
+                self.log.warning(
+                    "receiver_missing",
+                    receiver=receiver,
+                    pending=count,
+                    remedy="configure a receiver of this name again, and it gets them",
+                )
 
     async def _lost(self) -> None:
         await self.store.lost.wait()
@@ -99,42 +118,42 @@ async def watch(config: Config, *, wait: bool = False) -> None:
     """Be the daemon: open the store, build, run until SIGTERM or SIGINT."""
     stop = asyncio.Event()
     with stopped_by_signals(stop):
-        async with opened_store(config, wait=wait, stop=stop) as store:
-            if store is None:
-                return
+        store = await _stand_by(config, stop, for_holder=wait)
+        if store is None:
+            return
+        try:
             async with build(config, store=store) as app:
                 await app.run(stop)
+        finally:
+            await store.close()
 
 
 @asynccontextmanager
-async def opened_store(
-    config: Config, *, wait: bool = False, stop: asyncio.Event | None = None
-) -> AsyncIterator[SqliteStore | None]:
-    """Open the store, and close it last. With `wait`, stand by while another daemon holds it.
-
-    None: `stop` was set while standing by.
-    """
-    store = await _stand_by(config, stop) if wait and stop is not None else await _open(config)
+async def opened_store(config: Config) -> AsyncIterator[SqliteStore]:
+    """Open the store, and close it last."""
+    store = await _open(config)
     try:
         yield store
     finally:
-        if store is not None:
-            await store.close()
+        await store.close()
 
 
 async def _open(config: Config) -> SqliteStore:
     return await asyncio.to_thread(open_store, config.store.path, clock=SystemClock())
 
 
-async def _stand_by(config: Config, stop: asyncio.Event) -> SqliteStore | None:
-    said = False
+async def _stand_by(config: Config, stop: asyncio.Event, *, for_holder: bool) -> SqliteStore | None:
+    """Open the store as soon as it can be had: waiting mends a full disk, and a holder if it is waited for."""
+    said: str | None = None
     while not stop.is_set():
         try:
             return await _open(config)
-        except StoreHeldError as error:
-            if not said:
+        except (StoreHeldError, StoreFailedError) as error:
+            if isinstance(error, StoreHeldError) and not for_holder:
+                raise
+            if str(error) != said:
                 telemetry.logger().warning("standing_by", reason=str(error))
-                said = True
+                said = str(error)
         try:
             async with asyncio.timeout(STAND_BY_SECONDS):
                 await stop.wait()

@@ -16,6 +16,7 @@ import structlog
 
 Logger = structlog.typing.FilteringBoundLogger
 
+STRICT: Final = "strict"
 MAX_FIELD: Final = 1000  # characters of one field in a log line
 MAX_FRAMES: Final = 5  # of the place where a bug showed
 _FIRST: Final = ("timestamp", "level", "event")  # in each line, for those who read them
@@ -59,9 +60,20 @@ def configure(*, format_: str, level: str, stream: TextIO | None = None) -> None
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=lambda *_: _LineLogger(target),
+        logger_factory=lambda *arguments: _LineLogger(target, strict=STRICT in arguments),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[_FromLibraries()], level=logging.WARNING, force=True)
+
+
+def teller(**fields: object) -> Logger:
+    """Return a logger for what must be told: no level filters it, and what cannot be written raises OSError."""
+    bound: Logger = structlog.wrap_logger(
+        None,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        logger_factory_args=(STRICT,),
+    ).bind(**fields)
+    return bound
 
 
 def logger(**fields: object) -> Logger:
@@ -71,19 +83,31 @@ def logger(**fields: object) -> Logger:
 
 
 class _LineLogger:
-    """Writes a line at once. What cannot be written is dropped: a closed pipe must not stop the daemon."""
+    """Writes a line at once.
 
-    def __init__(self, stream: TextIO) -> None:
+    What cannot be written is dropped: a closed pipe must not stop the daemon. A strict one raises OSError.
+    """
+
+    def __init__(self, stream: TextIO, *, strict: bool) -> None:
         self._stream = stream
+        self._strict = strict
 
     def msg(self, message: str) -> None:
         try:
             self._stream.write(message + "\n")
             self._stream.flush()
-        except (OSError, ValueError):
-            return
+        except (OSError, ValueError) as error:
+            if self._strict:
+                raise OSError("the log cannot be written") from error
 
     debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+class _FromLibraries(logging.Handler):
+    """Passes what libraries log on: one line, as any other, without their tracebacks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger().warning("library_says", library=record.name, said=record.getMessage())
 
 
 def _harmless(_: object, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

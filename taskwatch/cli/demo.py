@@ -95,14 +95,16 @@ async def _demo(directory: "Path", *, seconds: float, seed: int, speed: float) -
         _introduce(path, speed=speed, url=receiver.url)
         with (directory / "taskwatch.log").open("w") as stream, stopped_by_signals(stop):
             telemetry.configure(format_=config.log.format, level=config.log.level, stream=stream)
-            async with opened_store(config) as store:
-                if store is not None:
-                    async with build(config, store=store) as app, asyncio.TaskGroup() as group:
-                        limit = group.create_task(_limit(stop, seconds))
-                        failure = group.create_task(_provoke(cloud, min(FIRST_FAILURE, seconds / 3)))
-                        await app.run(stop)
-                        limit.cancel()
-                        failure.cancel()
+            async with (
+                opened_store(config) as store,
+                build(config, store=store) as app,
+                asyncio.TaskGroup() as group,
+            ):
+                limit = group.create_task(_limit(stop, seconds))
+                failure = group.create_task(_provoke(cloud, min(FIRST_FAILURE, seconds / 3)))
+                await app.run(stop)
+                limit.cancel()
+                failure.cancel()
         _conclude(path, told, copies=receiver.copies)
 
 

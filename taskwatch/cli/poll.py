@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taskwatch.model.event import Event
 
 NOT_POLLED = 3  # the exit code
+DELIVERY_SECONDS = 60.0  # for what is due now; what is left is pending, and the next run's
 
 
 @click.command(epilog="Example: taskwatch poll --project prod --dry-run")
@@ -51,14 +52,11 @@ async def _poll(config: "Config", as_json: bool) -> int:
 
     from taskwatch.app import build, opened_store
 
-    async with opened_store(config) as store:
-        if store is None:
-            return 0
-        async with build(config, store=store) as app:
-            failed = await _each(app.watches, as_json, commits=True)
-            await app.keep_freshness()
-            await asyncio.gather(*(lane.drained() for lane in app.lanes))
-    return failed
+    async with opened_store(config) as store, build(config, store=store) as app:
+        code = await _each(app.watches, as_json, commits=True)
+        await app.keep_freshness()
+        await asyncio.gather(*(lane.drained(patience=DELIVERY_SECONDS) for lane in app.lanes))
+    return code
 
 
 async def _glance(config: "Config", as_json: bool) -> int:
@@ -83,22 +81,22 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
     import asyncio
 
     from taskwatch.cli.output import counted
-    from taskwatch.errors import StoreLostError, TaskwatchError
+    from taskwatch.errors import CloudError
     from taskwatch.telemetry import printable
 
     results = await asyncio.gather(
         *(watch.poller.poll(commits=commits) for watch in watches), return_exceptions=True
     )
     code = 0
+    broken: BaseException | None = None
     for watch, result in zip(watches, results, strict=True):
         name = watch.poller.project.name
-        if isinstance(result, StoreLostError) or (
-            isinstance(result, BaseException) and not isinstance(result, TaskwatchError)
-        ):
-            raise result
-        if isinstance(result, TaskwatchError):
+        if isinstance(result, CloudError):
             click.echo(f"{printable(name)}: {printable(str(result))}", err=True)
             code = NOT_POLLED
+            continue
+        if isinstance(result, BaseException):
+            broken = result  # the store, or a mistake of ours: no matter of this project
             continue
         if result.listing.failure is not None:
             click.echo(
@@ -109,6 +107,8 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
         if not as_json:
             read, told = counted(result.listing.rows, "task"), counted(len(result.events), "event")
             click.echo(f"{printable(name)}: {read} read, {told}", err=True)
+    if broken is not None:
+        raise broken
     return code
 
 

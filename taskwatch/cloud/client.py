@@ -80,6 +80,8 @@ class TasksClient:
         """Read the whole list once, as the port TaskSource promises."""
         reading = Reading(known, self._asked)
         failure = None
+        # Its turn is not the cloud's time: the deadline begins with the first request.
+        await self._limiter.acquire()
         try:
             async with asyncio.timeout(self._timeout):
                 await self._read_pages(reading)
@@ -110,11 +112,12 @@ class TasksClient:
         return await self._get(url, renewed, reading)
 
     async def _get(self, url: URL, headers: Mapping[str, str], reading: Reading) -> bytes:
-        await self._limiter.acquire()
+        if reading.requests:
+            await self._limiter.acquire(first=True)
         reading.requests += 1
         try:
             async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-                reading.date = response.headers.get(hdrs.DATE)
+                reading.date = reading.date or response.headers.get(hdrs.DATE)
                 if response.status == _OK:
                     return await read_page(response, self._asked)
                 failure = refusal(

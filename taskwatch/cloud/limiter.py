@@ -32,15 +32,18 @@ class Limiter:
         self._line: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self) -> None:
-        """Return when the next request may be sent. Raises CloudError (throttled) during a pause."""
+    async def acquire(self, *, first: bool = False) -> None:
+        """Return when the next request may be sent. Raises CloudError (throttled) during a pause.
+
+        `first` is for the later pages of a listing: at the end of a long line they would never be done.
+        """
         now = self._clock.monotonic()
         if now < self._paused_until:
             raise self._refused(now)
-        if not self._line and self._is_free(now):
+        if self._is_free(now) and (first or not self._line):
             self._spend(now)
             return
-        await self._stand_in_line(now)
+        await self._stand_in_line(now, first=first)
 
     def pause(self, seconds: float | None) -> None:
         """Refuse all requests for as long as the cloud asked, within reason; a minute if it did not say."""
@@ -68,9 +71,12 @@ class Limiter:
     def _spend(self, now: float) -> None:
         self._due = max(self._due, now) + self._spacing
 
-    async def _stand_in_line(self, now: float) -> None:
+    async def _stand_in_line(self, now: float, *, first: bool) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._line.append(turn)
+        if first:
+            self._line.appendleft(turn)
+        else:
+            self._line.append(turn)
         self._arm(now)
         try:
             await turn

@@ -38,7 +38,7 @@ class Reading:
 
     def __init__(self, known: Digests | None, asked: Asked) -> None:
         self.requests = 0
-        self.date: str | None = None  # the Date header of the last answer
+        self.date: str | None = None  # the Date header of the first answer
         self._asked = asked
         self._known = known or _NO_DIGESTS
         self._unchanged = bool(self._known.pages)  # so far
@@ -96,7 +96,8 @@ class Reading:
         hashes = array("q", map(hash, self._rows))
         packed = hashes.tobytes()
         if packed == self._known.rows:  # the usual case by far: known rows in other bytes
-            changed, tasks, exact = (), self._known.tasks, complete
+            changed: tuple[Task, ...] = ()
+            tasks, exact = self._known.tasks, complete
         else:
             ids = {row.job_id for row in self._rows}
             distinct = set(hashes)
@@ -142,7 +143,7 @@ class Reading:
         page = decode_page(body, self._asked)
         is_first = not self._pages
         digest = PageDigest(digest=xxh3_64_intdigest(body), rows=page.size)
-        if is_first and 0 < page.size < LIMIT:
+        if is_first and 0 < page.size < LIMIT and (page.total_count or 0) <= page.size:
             # The whole list in one page: nothing to join, nothing that could repeat.
             self._pages.append(digest)
             self._rows, self._quarantined, self._ended = page.rows, page.quarantined, True
@@ -156,37 +157,40 @@ class Reading:
         self._ids |= ids
         self._quarantined += page.quarantined
         self._bytes += len(body)
-        self._offset += page.size - OVERLAP
+        at, self._offset = self._offset, max(self._offset + page.size - OVERLAP, 0)
 
         if page.size == 0:
-            self._end_empty(page, is_first=is_first)
+            self._end_empty(page, at=at)
             return
         if not is_joined:
             self._fail(
                 "the list moved while it was read: two pages do not join; the next poll reads it again"
             )
         if page.size < LIMIT:
-            self._ended = True
+            # Short, yet there is said to be more: a cloud that gives fewer rows than were asked for, or
+            # a wrong total. The next page tells which.
+            self._ended = is_repeated or not self._has_more(page)
         elif is_repeated:
             self._end_repeated(page)
         elif len(self._pages) >= MAX_PAGES or self._bytes > MAX_LISTING_BYTES:
             self._ended = True
             self._fail(f"the list is longer than can be read: {len(self._ids)} tasks and no end")
 
-    def _end_empty(self, page: Page, *, is_first: bool) -> None:
+    def _end_empty(self, page: Page, *, at: int) -> None:
         self._ended = True
         if self._has_more(page):
             self._fail(
-                f"no rows at offset {self._offset + OVERLAP} of {page.total_count} tasks: offset seems to count pages"
+                f"no rows at offset {at} of {page.total_count} tasks: offset seems to count pages"
                 " here, and this version reads offsets that count rows only"
             )
-        elif not is_first and page.total_count != self._seen:
+        elif at and page.total_count != self._seen:
             self._fail("the list became shorter while it was read; the next poll reads it again")
 
     def _end_repeated(self, page: Page) -> None:
         self._ended = True
-        if self._has_more(page):
-            self._fail(f"the same page came again, with {self._seen} of {page.total_count} tasks seen")
+        if page.total_count is None or self._has_more(page):
+            total = "an unknown number" if page.total_count is None else str(page.total_count)
+            self._fail(f"the same page came again, with {self._seen} of {total} tasks seen")
 
     @property
     def _seen(self) -> int:

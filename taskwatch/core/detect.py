@@ -156,9 +156,11 @@ def _is_backward(before: Task, after: Task) -> bool:
     """
     if _rank(after.status) != _rank(before.status):
         return _rank(after.status) < _rank(before.status)
-    if before.ended_at is None or after.ended_at is None:
+    if not before.has_ended:
         return False
-    return before.has_ended and after.ended_at < before.ended_at
+    if before.ended_at is None:
+        return after.ended_at is None and after.status != before.status
+    return after.ended_at is None or after.ended_at < before.ended_at
 
 
 def _rank(status: str) -> int:

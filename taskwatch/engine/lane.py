@@ -61,6 +61,7 @@ class _Item:
     attempts: int = field(compare=False)
     poisoned: int = field(compare=False)
     tried_seconds: float = field(compare=False)
+    loaded_at: float = field(compare=False)  # monotonic
     tried_at: float | None = field(compare=False, default=None)  # monotonic, the last attempt of this run
     successes: int = field(compare=False, default=0)  # of the lane, when this one was last judged
 
@@ -100,8 +101,10 @@ class Lane:
         self._successes = 0
         self._is_down = False
         self._resume_at = 0.0  # monotonic, of the breaker: any success ends it
+        self._failed_at = 0.0  # monotonic
         self._asked_until = 0.0  # monotonic, by Retry-After: nothing shortens it
         self._reload_at = 0.0  # monotonic
+        self._is_unreadable = False
         self._fatal: Exception | None = None
 
     def wake(self) -> None:
@@ -132,22 +135,30 @@ class Lane:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._patience()):
                         await self._wake.wait()
-        except asyncio.CancelledError:
+        except BaseException:
             await self._drain(0.0)  # no attempt outlives its lane
             raise
         await self._drain(drain)
         if self._fatal is not None:
             raise self._fatal
 
-    async def drained(self) -> None:
-        """Deliver what is due now and return when nothing more can be tried at once (`taskwatch poll`)."""
-        while self._fatal is None:
-            self._wake.clear()
-            await self._refill()
-            self._begin()
-            if not self._attempts:
-                return
-            await self._wake.wait()
+    async def drained(self, *, patience: float) -> None:
+        """Deliver what is due now; return when nothing more can be tried, or after `patience` seconds.
+
+        Raises what ended the store for good. For `taskwatch poll`.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._fatal is None:
+                    self._wake.clear()
+                    await self._refill()
+                    self._begin()
+                    if not self._attempts:
+                        break
+                    await self._wake.wait()
+        await self._drain(0.0)
+        if self._fatal is not None:
+            raise self._fatal
 
     def _reload_when_due(self) -> None:
         now = self._clock.monotonic()
@@ -162,12 +173,21 @@ class Lane:
             try:
                 fresh = await self._outbox.pending(self.receiver, after=self._loaded, limit=REFILL)
             except StoreFailedError as error:
-                self._has_more = True
-                self._log.warning("outbox_unreadable", error=str(error))
+                self._unreadable(error)
                 return
+            self._is_unreadable = False
             for queued in fresh:
                 self._add(queued)
             self._has_more |= len(fresh) == REFILL
+
+    def _unreadable(self, error: StoreFailedError) -> None:
+        """Ask the store again soon; say so once."""
+        log = self._log.debug if self._is_unreadable else self._log.warning
+        log("outbox_unreadable", error=str(error))
+        self._is_unreadable = True
+        now = self._clock.monotonic()
+        self._reload_at = min(self._reload_at, now + STORE_RETRY_SECONDS)
+        self._resume_at = max(self._resume_at, now + STORE_RETRY_SECONDS)
 
     def _add(self, queued: Queued) -> None:
         item = _Item(
@@ -177,6 +197,7 @@ class Lane:
             attempts=queued.attempts,
             poisoned=queued.poisoned,
             tried_seconds=queued.tried_seconds,
+            loaded_at=self._clock.monotonic(),
             successes=self._successes,
         )
         self._loaded = queued.id
@@ -195,11 +216,22 @@ class Lane:
             attempt.add_done_callback(self._ended)
 
     def _may_begin(self, now: float) -> bool:
-        if not self._heads or self._paused or self._stopping or now < max(self._resume_at, self._asked_until):
+        if not self._heads or self._paused or self._stopping or now < self._opens_at():
             return False
         if self._is_down:  # probes rotate: the head that has waited longest, due or not
             return not self._attempts
         return len(self._attempts) < IN_FLIGHT and self._heads[0].due <= now
+
+    def _opens_at(self) -> float:
+        """Return when the breaker lets the next one through.
+
+        One bad event must not hold up those that come after it: what was recorded since the last
+        failure, and with no older one waiting, probes after `initial`.
+        """
+        resume_at = self._resume_at
+        if self._is_down and self._heads[0].attempts == 0 and self._heads[0].loaded_at >= self._failed_at:
+            resume_at = min(resume_at, self._failed_at + self._rules.initial)
+        return max(resume_at, self._asked_until)
 
     def _patience(self) -> float:
         """Return the seconds until something can be begun that cannot be now, or the store is asked again."""
@@ -207,7 +239,7 @@ class Lane:
         slots = 1 if self._is_down else IN_FLIGHT
         if self._heads and not self._paused and len(self._attempts) < slots:
             due = 0.0 if self._is_down else self._heads[0].due
-            first = min(first, max(due, self._resume_at, self._asked_until))
+            first = min(first, max(due, self._opens_at()))
         return max(first - self._clock.monotonic(), 0.0)
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
@@ -220,8 +252,7 @@ class Lane:
         try:
             body = await self._outbox.body(item.id)
         except StoreFailedError as error:
-            self._log.warning("outbox_unreadable", error=str(error))
-            self._resume_at = max(self._resume_at, self._clock.monotonic() + STORE_RETRY_SECONDS)
+            self._unreadable(error)
             heapq.heappush(self._heads, item)
             return
         if body is None:  # dropped by an operator meanwhile
@@ -291,6 +322,7 @@ class Lane:
         item.successes = self._successes
         item.due = now + self._delay(item.attempts)
         self._failures += 1
+        self._failed_at = now
         self._log_failure(item, failure)
         if failure.scope is Scope.PAUSED:
             self._paused = True
@@ -301,6 +333,9 @@ class Lane:
                 self._resume_at = now + self._delay(self._failures)
         if failure.retry_after is not None:
             self._asked_until = max(self._asked_until, now + clamp_retry_after(failure.retry_after))
+        elif failure.reason is Reason.THROTTLED:
+            # No success of another event is a reason to ask sooner.
+            self._asked_until = max(self._asked_until, now + self._delay(item.attempts))
 
     def _delay(self, failures: int) -> float:
         return delay(failures, initial=self._rules.initial, maximum=self._rules.maximum, rng=self._rng)

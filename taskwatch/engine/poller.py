@@ -81,7 +81,9 @@ class Poller:
         self._clock = clock
         self._told = told
         self._memory: _Memory | None = None
-        self.skew: timedelta | None = None  # of this host's clock against the cloud's, at the last reading
+        self._cloud_clock: tuple[datetime, float] | None = (
+            None  # its Date, and the monotonic time of that reading
+        )
 
     @property
     def is_active(self) -> bool:
@@ -95,6 +97,14 @@ class Poller:
             return None
         return self._memory.state.key, self._memory.read_at[0]
 
+    @property
+    def skew(self) -> timedelta | None:
+        """By how much this host's wall clock, as it is now, is ahead of the cloud's."""
+        if self._cloud_clock is None:
+            return None
+        date, read_at = self._cloud_clock
+        return self._clock.now() - (date + timedelta(seconds=self._clock.monotonic() - read_at))
+
     async def poll(self, *, commits: bool = True) -> Poll:
         """Read the list, record and tell what changed.
 
@@ -106,7 +116,7 @@ class Poller:
         listing = await self._source.fetch(memory.digests)
         observed_at, read_at = self._clock.now(), self._clock.monotonic()
         if listing.cloud_date is not None:
-            self.skew = observed_at - listing.cloud_date
+            self._cloud_clock = (listing.cloud_date, read_at)
         events: tuple[Event, ...] = ()
         if memory.state.baseline_at is None or listing.changed:
             try:

@@ -1,6 +1,6 @@
 """What the engine asks of the world. Each port is as narrow as its one consumer."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -95,12 +95,6 @@ class Outbox(Protocol):
     async def record(self, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
         """Make the outcome of one attempt durable."""
         ...
-
-
-class FreshnessSink(Protocol):
-    """Keeps when each project was last read completely, in one small row."""
-
-    async def keep_freshness(self, observed: Mapping[int, datetime]) -> None: ...
 
 
 @dataclass(eq=False)

@@ -1,6 +1,6 @@
 """The boundary of a poll: nothing a project does leaves it, and only edges are logged.
 
-The first failure, each change of its cause, and the recovery are told; repeats are for debugging.
+The first failure, each further cause, and the recovery are told; repeats are for debugging.
 """
 
 from taskwatch.clock import Clock
@@ -17,7 +17,7 @@ class Watch:
         self.poller = poller
         self._clock = clock
         self._log = log.bind(project=poller.project.name)
-        self._trouble: str | None = None  # the cause last logged
+        self._causes: set[str] = set()  # logged since the trouble began; empty: there is none
         self._since = 0.0
 
     async def tick(self) -> float:
@@ -32,6 +32,7 @@ class Watch:
                 cause=error.cause.value,
                 error=str(error),
                 http_status=error.http_status,
+                error_code=error.error_code,
                 request_id=error.request_id,
             )
         except (StoreFailedError, StaleStateError) as error:
@@ -49,6 +50,13 @@ class Watch:
 
     def _judge(self, poll: Poll) -> None:
         listing = poll.listing
+        self._log.debug(
+            "polled",
+            rows=listing.rows,
+            pages=listing.pages,
+            requests=listing.requests,
+            events=len(poll.events),
+        )
         if not listing.complete:
             failure = listing.failure
             cause = failure.cause.value if isinstance(failure, CloudError) else "moving_list"
@@ -57,15 +65,17 @@ class Watch:
             )
         elif not listing.clean:
             self._fails("rows_quarantined", cause="quarantine", rows=listing.quarantined)
-        elif self._trouble is not None:
+        elif self._causes:
             seconds = round(self._clock.monotonic() - self._since, 1)
-            self._log.info("project_readable_again", after_seconds=seconds, cause=self._trouble)
-            self._trouble = None
+            self._log.info(
+                "project_readable_again", after_seconds=seconds, cause=", ".join(sorted(self._causes))
+            )
+            self._causes.clear()
 
     def _fails(self, event: str, *, cause: str, bug: Exception | None = None, **fields: object) -> None:
-        if self._trouble is None:
+        if not self._causes:
             self._since = self._clock.monotonic()
-        log = self._log.debug if cause == self._trouble else self._log.warning
-        self._trouble = cause
+        log = self._log.debug if cause in self._causes else self._log.warning
+        self._causes.add(cause)
         shown = {name: value for name, value in fields.items() if value is not None}
         log(event, cause=cause, **shown, **({"exc_info": bug} if bug is not None else {}))

@@ -61,7 +61,9 @@ class Listing:
     complete: bool  # every page was read
     clean: bool  # no row was quarantined
     quarantined: int = 0
-    cloud_date: datetime | None = None  # the Date header of the last page
+    cloud_date: datetime | None = (
+        None  # the Date header of the first page: what ended after it may be on no page
+    )
     digests: Digests | None = None  # None: the next poll compares every row with the store
     failure: Exception | None = None  # why it is not complete
     pages: int = 0

@@ -1,6 +1,7 @@
 """What notifiers over HTTP share: a session that goes only where it was told, and one bounded exchange."""
 
 import asyncio
+import base64
 import ipaddress
 import os
 import socket
@@ -92,9 +93,9 @@ async def post(
     try:
         async with session.post(target, data=body, headers=headers, allow_redirects=False) as response:
             refused = refusal(response.status)
-            said = await _beginning(response)
             if refused is None:
-                return
+                return  # the receiver has it; what else it says, and how slowly, decides nothing
+            said = await _beginning(response)
             text = _shown(said, {*secrets, url, *_parts(URL(url))})
             failure = DeliveryError(
                 refused.reason,
@@ -155,7 +156,10 @@ def _parts(url: URL) -> set[str]:
     """Return all parts of the URL but its host, as they are written and as they are read."""
     texts = {url.raw_path, url.raw_query_string, url.raw_path_qs, url.path, url.query_string, url.path_qs}
     texts |= {*url.parts, *url.query.keys(), *url.query.values()}
-    return texts | {part for part in (url.user, url.password) if part}
+    if url.user:
+        login = f"{url.user}:{url.password or ''}".encode()
+        texts |= {url.user, url.password or "", base64.b64encode(login).decode("ascii")}
+    return texts
 
 
 def _why(error: Exception) -> str:

@@ -6,8 +6,9 @@ import msgspec
 
 from taskwatch.clock import Clock
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.model.delivery import Message
-from taskwatch.telemetry import Logger
+from taskwatch.engine.ports import DeliveryError
+from taskwatch.model.delivery import Message, Reason, Scope
+from taskwatch.telemetry import Logger, teller
 
 
 class LogOptions(ReceiverOptions):
@@ -17,8 +18,8 @@ class LogOptions(ReceiverOptions):
 
 
 def open_notifier(options: LogOptions, *, clock: Clock, log: Logger) -> "LogNotifier":  # noqa: ARG001  (all kinds are opened alike)
-    """Open the notifier upon the daemon's log."""
-    return LogNotifier(log.bind(receiver=options.name))
+    """Open the notifier upon the daemon's log, whatever its level."""
+    return LogNotifier(teller(receiver=options.name))
 
 
 class _Data(msgspec.Struct):
@@ -44,13 +45,16 @@ class LogNotifier:
         write = {"critical": self._log.error, "warning": self._log.warning}.get(
             event.data.severity, self._log.info
         )
-        write(
-            event.type,
-            summary=event.data.summary,
-            project=event.data.project["name"],
-            subject=event.subject,
-            event_id=message.event_id,
-        )
+        try:
+            write(
+                event.type,
+                summary=event.data.summary,
+                project=event.data.project["name"],
+                subject=event.subject,
+                event_id=message.event_id,
+            )
+        except OSError as error:
+            raise DeliveryError(Reason.NETWORK, str(error), Scope.RECEIVER) from error
 
     async def close(self) -> None:
         """Nothing is held open."""

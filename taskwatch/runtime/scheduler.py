@@ -1,9 +1,9 @@
-"""When polls start: APScheduler's edge.
+"""When polls and housekeeping start: APScheduler's edge.
 
 APScheduler reads the wall clock and pays for each job, so it is given one: re-armed at the next due
 instant, it empties a heap that lives on the monotonic clock. A guard looks at both clocks once a
 second, re-arms when the wall clock has jumped, and whenever no job stands. So no jump of the wall
-clock makes a poll late by more than that.
+clock makes anything late by more than that.
 """
 
 import asyncio
@@ -20,50 +20,34 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from taskwatch.clock import Clock
 from taskwatch.core.cadence import next_due
 
-GRAIN: Final = 0.1  # polls that are due within it start together: fewer wake-ups
+GRAIN: Final = 0.1  # works that are due within it start together: fewer wake-ups
 AHEAD: Final = 0.02  # re-armed at "now" from inside itself, the job falls silent for ever
 GUARD_SECONDS: Final = 1.0
 JUMP_SECONDS: Final = 0.5
-_JOB: Final = "polls"
+_JOB: Final = "works"
+
+
+Work = Callable[[], Awaitable[float]]
 
 
 class Scheduler:
-    """Starts `poll(key)` for each key when it is due; never two of one key at once.
+    """Does each work again and again, when it is due; never twice at once.
 
-    `poll` returns the seconds of the key's interval as it now is. What it raises ends `run`.
+    A work returns the seconds from this start of it to the next. What it raises ends `run`.
     """
 
-    def __init__(
-        self,
-        *,
-        keys: int,
-        poll: Callable[[int], Awaitable[float]],
-        housekeeping: Sequence[tuple[float, Callable[[], Awaitable[None]]]],
-        clock: Clock,
-    ) -> None:
-        """`housekeeping` is work by its period in seconds; none of it may raise."""
-        self._poll = poll
-        self._housekeeping = housekeeping
+    def __init__(self, works: Sequence[Work], *, clock: Clock) -> None:
+        self._works = works
         self._clock = clock
         now = clock.monotonic()
-        self._due: list[tuple[float, int]] = [(now, key) for key in range(keys)]
+        self._due: list[tuple[float, int]] = [(now, key) for key in range(len(works))]
         heapq.heapify(self._due)
-        self._polls: set[asyncio.Task[None]] = set()
+        self._begun: set[asyncio.Task[None]] = set()
         self._broken: asyncio.Future[None] | None = None
         self._jobs = AsyncIOScheduler(timezone="UTC")
 
     async def run(self) -> None:
-        """Schedule until cancelled; then cancel the polls that are under way: nothing of them was committed."""
-        for number, (seconds, work) in enumerate(self._housekeeping):
-            self._jobs.add_job(
-                work,
-                "interval",
-                seconds=seconds,
-                id=f"housekeeping {number}",
-                coalesce=True,
-                misfire_grace_time=None,
-                max_instances=1,
-            )
+        """Schedule until cancelled; then cancel the works that are under way: nothing of a poll was committed."""
         self._broken = asyncio.get_running_loop().create_future()
         self._jobs.start()
         try:
@@ -71,10 +55,10 @@ class Scheduler:
             await self._guard(self._broken)
         finally:
             self._jobs.shutdown(wait=False)
-            for poll in self._polls:
-                poll.cancel()
+            for work in self._begun:
+                work.cancel()
             self._broken.cancel()
-            await asyncio.gather(*self._polls, return_exceptions=True)
+            await asyncio.gather(*self._begun, return_exceptions=True)
 
     async def _guard(self, broken: asyncio.Future[None]) -> None:
         offset = self._offset()
@@ -115,20 +99,20 @@ class Scheduler:
         now = self._clock.monotonic()
         while self._due and self._due[0][0] <= now + AHEAD:
             due, key = heapq.heappop(self._due)
-            poll = asyncio.create_task(self._one(due, key), name=f"poll {key}")
-            self._polls.add(poll)
-            poll.add_done_callback(self._ended)
+            work = asyncio.create_task(self._do(due, key), name=f"work {key}")
+            self._begun.add(work)
+            work.add_done_callback(self._ended)
         self._arm()
 
-    def _ended(self, poll: asyncio.Task[None]) -> None:
-        self._polls.discard(poll)
-        if poll.cancelled() or (error := poll.exception()) is None:
+    def _ended(self, work: asyncio.Task[None]) -> None:
+        self._begun.discard(work)
+        if work.cancelled() or (error := work.exception()) is None:
             return
         if self._broken is not None and not self._broken.done():
             self._broken.set_exception(error)
 
-    async def _one(self, due: float, key: int) -> None:
-        interval = await self._poll(key)
+    async def _do(self, due: float, key: int) -> None:
+        interval = await self._works[key]()
         first = self._due[0][0] if self._due else math.inf
         at = next_due(due=due, interval=interval, now=self._clock.monotonic())
         heapq.heappush(self._due, (at, key))

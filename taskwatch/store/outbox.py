@@ -1,7 +1,7 @@
 """The lane's statements: what is pending, its bytes, and what became of it."""
 
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import apsw
 
@@ -18,6 +18,8 @@ FROM deliveries d JOIN events e ON e.seq = d.event
 WHERE d.receiver = ? AND d.state = 'pending' AND d.id > ?
 ORDER BY d.id LIMIT ?
 """
+
+_BACKLOG: Final = "SELECT receiver, count(*) FROM deliveries WHERE state = 'pending' GROUP BY receiver"
 
 _BODY: Final = """
 SELECT coalesce(d.body, e.body)
@@ -104,3 +106,9 @@ def _record_failure(
             "detail": outcome.detail[:DETAIL_BOUND],
         },
     )
+
+
+def backlog(connection: apsw.Connection) -> dict[str, int]:
+    """Return how many deliveries are pending, by receiver."""
+    rows: list[tuple[Any, ...]] = connection.execute(_BACKLOG).fetchall()
+    return {receiver: count for receiver, count in rows}  # noqa: C416  (dict() does not see that they are pairs)

@@ -241,7 +241,11 @@ def readable(path: Path) -> Iterator[None]:
 def _connect(path: Path) -> apsw.Connection:
     if not path.exists():
         raise StoreFailedError(f"no store at {path} yet: start taskwatch run once")
-    path.open("rb").close()  # the system's error says more than SQLite's
+    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+        # Not tried by opening it: closing any descriptor of the file would drop all locks that this process has on it.
+        raise StoreFailedError(
+            f"{path} cannot be read by uid {os.geteuid()}: run this as uid {path.stat().st_uid}"
+        )
     connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
     try:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it may not write, so it need not try

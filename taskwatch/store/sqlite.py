@@ -21,7 +21,7 @@ from taskwatch.store.writer import Writer
 
 
 class SqliteStore:
-    """Ledger, Outbox and FreshnessSink of the engine, and retention. Used from one event loop."""
+    """Ledger and Outbox of the engine, freshness and retention. Used from one event loop."""
 
     def __init__(self, *, writer: Writer, lock: StoreLock, clock: Clock) -> None:
         self.lost: Final = writer.lost  # set once the disk refused a commit; the process then ends
@@ -68,6 +68,10 @@ class SqliteStore:
         """Remember when these projects were last read; what is known of others stays."""
         kept = dict(observed)
         await self._writer.write(lambda connection: ledger.keep_freshness(connection, kept))
+
+    async def backlog(self) -> dict[str, int]:
+        """Return how many deliveries are pending, by receiver."""
+        return await self._writer.read(outbox.backlog)
 
     async def prune(self, before: datetime) -> Pruned:
         """Forget events older than this that are told, and ended tasks that are past their time.

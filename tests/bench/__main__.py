@@ -17,6 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ async def paced(port: int, directory: Path, *, seconds: float) -> dict[str, Any]
             starts[key].append(time.monotonic())
             return await watches[key].tick()
 
-        scheduler = Scheduler(keys=PACED, poll=poll, housekeeping=(), clock=SystemClock())
+        scheduler = Scheduler([partial(poll, key) for key in range(PACED)], clock=SystemClock())
         cpu = time.process_time()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

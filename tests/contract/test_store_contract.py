@@ -10,7 +10,7 @@ from typing import Protocol
 import pytest
 
 from taskwatch.core.route import Hop
-from taskwatch.engine.ports import FreshnessSink, Ledger, Outbox, ProjectState, Routed, StaleStateError
+from taskwatch.engine.ports import Ledger, Outbox, ProjectState, Routed, StaleStateError
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Queued, Reason, Retry
 from taskwatch.model.event import EventType
@@ -24,7 +24,8 @@ from tests.fakes.records import PROD, StillClock, a_record, an_event, routed
 START = DeliveryId(0)
 
 
-class Store(Ledger, Outbox, FreshnessSink, Protocol):
+class Store(Ledger, Outbox, Protocol):
+    async def keep_freshness(self, observed: Mapping[int, datetime]) -> None: ...
     async def prune(self, before: datetime) -> Pruned: ...
 
 

@@ -57,7 +57,9 @@ async def until(
     """Wait until the claim holds; fail with `what`, and what was said meanwhile, when it does not in good time."""
     limit = asyncio.get_running_loop().time() + seconds
     while not claim():
-        assert asyncio.get_running_loop().time() < limit, f"waited {seconds:g} s in vain: {what}\n{said()}"
+        assert asyncio.get_running_loop().time() < limit, (
+            f"waited {seconds:g} s in vain: {what}\n{said()[-2000:]}"
+        )
         await asyncio.sleep(0.02)
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from typing import Self
 
 import apscheduler.executors.base
@@ -53,9 +54,8 @@ async def running(
     *,
     keys: int,
     clock: SystemClock | None = None,
-    housekeeping: tuple[tuple[float, Callable[[], Awaitable[None]]], ...] = (),
 ) -> AsyncIterator[asyncio.Task[None]]:
-    edge = Scheduler(keys=keys, poll=poll, housekeeping=housekeeping, clock=clock or SystemClock())
+    edge = Scheduler([partial(poll, key) for key in range(keys)], clock=clock or SystemClock())
     run = asyncio.create_task(edge.run())
     try:
         yield run
@@ -160,19 +160,6 @@ async def test_what_a_poll_raises_ends_the_scheduler() -> None:
                 await run
 
     assert others == ["cancelled"]
-
-
-async def test_housekeeping_runs_beside_the_polls() -> None:
-    done: Counter[str] = Counter()
-
-    async def poll(_: int) -> float:
-        return 60.0
-
-    async def keep() -> None:
-        done["kept"] += 1
-
-    async with running(poll, keys=1, housekeeping=((0.05, keep),)) as run:
-        await until(lambda: done["kept"] >= 2, run)
 
 
 async def test_with_nothing_to_poll_it_waits_until_it_is_cancelled() -> None:

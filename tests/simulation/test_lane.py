@@ -754,7 +754,7 @@ class TestWaking:
         for number in range(30):
             store.enqueue(ME, f"task {number % 9}")
         notifier = ScriptedNotifier(raising(server_error, lambda message: message.event_id == bad.event_id))
-        await a_lane(store, notifier).drained()
+        await a_lane(store, notifier).drained(patience=30)
         assert len(store.of(ME, DeliveryState.DELIVERED)) == 30
         assert (bad.state, bad.attempts) == (DeliveryState.PENDING, 1)
 

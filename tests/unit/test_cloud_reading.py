@@ -73,8 +73,24 @@ def test_pages_that_do_not_join_are_not_complete_and_their_rows_count() -> None:
 
 
 def test_a_page_that_comes_again_for_ever_ends_the_reading() -> None:
+    body = _body(_rows(0, 100), total=100)
+    assert (_read(body, body).complete, _read(body, body).rows) == (True, 100)
+
+
+def test_a_page_that_comes_again_and_no_word_of_how_many_there_are_is_not_complete() -> None:
     listing = _read(FIRST, FIRST)
-    assert (listing.complete, listing.rows) == (True, 100)
+    assert (listing.complete, listing.rows) == (False, 100)
+    assert "the same page came again" in str(listing.failure)
+
+
+def test_a_short_page_of_a_longer_list_is_read_on_from_where_it_ended() -> None:
+    listing = _read(_body(_rows(0, 50), total=80), _body(_rows(40, 80), total=80))
+    assert (listing.complete, listing.rows) == (True, 80)
+
+
+def test_a_total_that_is_too_high_costs_one_more_request_and_no_row() -> None:
+    listing = _read(_body(_rows(0, 5), total=7), _body(_rows(0, 5), total=7))
+    assert (listing.complete, listing.rows) == (True, 5)
 
 
 def test_a_page_that_comes_again_although_there_are_more_tasks_is_not_complete() -> None:
@@ -114,7 +130,10 @@ def test_an_empty_page_where_rows_were_is_a_list_that_moved() -> None:
 
 @pytest.mark.parametrize("total", [0, 1, 7, "99999", "many", None, -3, [], {"a": 1}, 1e99])
 def test_a_wrong_total_never_ends_a_reading(total: object) -> None:
-    listing = _read(_body(_rows(0, 100), total=total), _body(_rows(90, 150), total=total))
+    pages = [_body(_rows(0, 100), total=total), _body(_rows(90, 150), total=total)]
+    if total == "99999":
+        pages.append(_body(_rows(140, 150), total=total))  # the end, once more
+    listing = _read(*pages)
     assert (listing.complete, listing.rows) == (True, 150)
 
 

@@ -338,7 +338,7 @@ async def test_a_receiver_that_hangs_costs_the_lane_its_time_out_and_no_more() -
             rng=random.Random(1),
             log=log,
         )
-        await lane.drained()
+        await lane.drained(patience=10.0)
 
     ((outcome, _),) = delivery.outcomes
     assert isinstance(outcome, Retry)
