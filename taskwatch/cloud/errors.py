@@ -7,6 +7,7 @@ Invariants:
 """
 
 import json
+import os
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -148,7 +149,7 @@ def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
 
 def _reason(error: OSError) -> str:
     # The text of aiohttp's own errors may hold addresses and more; the system's word is enough.
-    return error.strerror if error.errno is not None and error.strerror else type(error).__name__
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else type(error).__name__
 
 
 def what_it_says(asked: Asked, body: bytes) -> Said:

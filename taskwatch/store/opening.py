@@ -77,7 +77,7 @@ def open_connection(path: Path) -> apsw.Connection:
     """
     marker = _read_marker(path)
     if not path.exists():
-        _require_first_run(path, marker)
+        require_first_run(path)
         _create(path)
     _require_writable(path)
     unclean = _has_content(sibling(path, "-wal"))
@@ -100,8 +100,9 @@ def mark_clean(connection: apsw.Connection) -> None:
     connection.execute("UPDATE meta SET value = '1' WHERE key = 'clean'")
 
 
-def _require_first_run(path: Path, marker: str | None) -> None:
-    if marker is not None:
+def require_first_run(path: Path) -> None:
+    """Raise StoreUnusableError where there is no store, and something beside its place says that there was one."""
+    if _read_marker(path) is not None:
         raise StoreUnusableError(
             f"{path} is gone, and {path.name}.id beside it says that it was there; {_remedy(path)}"
         )

@@ -21,7 +21,7 @@ from taskwatch.model.project import Identity
 from taskwatch.model.task import Known
 from taskwatch.store import ledger
 from taskwatch.store.instants import from_stored, to_stored
-from taskwatch.store.opening import BUSY_MILLISECONDS, translated
+from taskwatch.store.opening import BUSY_MILLISECONDS, require_first_run, translated
 from taskwatch.store.rows import DeliveryRow, EventRow, ProjectRow, TaskRow
 from taskwatch.store.schema import (
     load_migrations,
@@ -198,6 +198,8 @@ class ReadOnlyLedger:
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()
         with readable(self._path):
+            if not self._path.exists():
+                require_first_run(self._path)
             self._connection = _connect(self._path) if self._path.exists() else None
 
     def __enter__(self) -> Self:
@@ -240,6 +242,7 @@ def readable(path: Path) -> Iterator[None]:
 
 def _connect(path: Path) -> apsw.Connection:
     if not path.exists():
+        require_first_run(path)
         raise StoreFailedError(f"no store at {path} yet: start taskwatch run once")
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         # Not tried by opening it: closing any descriptor of the file would drop all locks that this process has on it.

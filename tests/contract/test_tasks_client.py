@@ -258,6 +258,48 @@ async def test_the_date_of_the_cloud_is_read(session: aiohttp.ClientSession, clo
     assert (await client.fetch(first.digests)).cloud_date is None
 
 
+async def test_of_several_pages_the_date_is_that_of_the_first(
+    session: aiohttp.ClientSession, cloud: TasksEndpoint
+) -> None:
+    # What ends while the later pages are read may be on none of them: the line must not lie after it.
+    def tick(number: int) -> None:
+        cloud.date = f"Wed, 05 Aug 2026 10:00:{number:02d} GMT"
+
+    cloud.rows, cloud.before = rows(250), tick
+    listing = await _client(session, cloud.url).fetch(None)
+    assert listing.requests == 3
+    assert listing.cloud_date == datetime(2026, 8, 5, 10, 0, 1, tzinfo=UTC)
+
+
+async def test_waiting_for_its_turn_is_not_the_clouds_time(
+    session: aiohttp.ClientSession, cloud: TasksEndpoint
+) -> None:
+    cloud.rows = rows(3)
+    limiter = Limiter(2, SystemClock())
+    for _ in range(2):
+        await limiter.acquire()  # the burst; the next turn comes in half a second
+    listing = await _client(session, cloud.url, limiter=limiter, timeout=0.35).fetch(None)
+    assert (listing.rows, listing.complete) == (3, True)
+
+
+async def test_a_later_page_goes_before_a_project_that_waits(
+    session: aiohttp.ClientSession, cloud: TasksEndpoint
+) -> None:
+    cloud.rows = rows(250)
+    limiter = Limiter(10, SystemClock())
+    for _ in range(9):
+        await limiter.acquire()
+    long = asyncio.create_task(_client(session, cloud.url, limiter=limiter).fetch(None))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(limiter.acquire()) for _ in range(10)]
+    listing = await long
+    assert (listing.requests, listing.complete) == (3, True)
+    assert sum(turn.done() for turn in others) <= 3
+    for turn in others:
+        turn.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 # -- faults: a failed page says nothing
 
 

@@ -71,6 +71,10 @@ def unauthorized() -> DeliveryError:
     return DeliveryError(Reason.UNAUTHORIZED, "host answered 401", Scope.RECEIVER)
 
 
+def rejected() -> DeliveryError:
+    return DeliveryError(Reason.REJECTED, "host answered 400")
+
+
 def gone() -> DeliveryError:
     return DeliveryError(Reason.GONE, "host answered 410", Scope.PAUSED)
 

@@ -464,3 +464,27 @@ async def until(claim: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not claim():
             await asyncio.sleep(0.005)
+
+
+async def test_a_task_that_lived_and_died_while_the_baseline_was_read_is_told(
+    tmp_path: Path, cloud: TasksEndpoint
+) -> None:
+    cloud.rows = [row(f"old-{number:03d}") for number in range(250)]
+    meanwhile = row(
+        "meanwhile",
+        status="Failed",
+        created_at="2026-08-06T10:00:01+0000",
+        ended_at="2026-08-06T10:00:03+0000",
+    )
+
+    def tick(number: int) -> None:
+        cloud.date = f"Thu, 06 Aug 2026 10:00:{2 * number - 2:02d} GMT"
+        if number == 2:
+            cloud.rows.insert(0, meanwhile)  # newest first: on a page that was read already
+
+    cloud.before = tick
+    async with a_scene(tmp_path, cloud, seconds=20.0) as scene:
+        await scene.poll()
+        assert scene.steps() == []
+        await scene.poll()
+        assert [(subject, to) for subject, _, to in scene.steps()] == [("meanwhile", "Failed")]

@@ -4,28 +4,15 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta, tzinfo
+from datetime import timedelta
 from functools import partial
-from typing import Self
 
-import apscheduler.executors.base
-import apscheduler.schedulers.base
-import apscheduler.triggers.interval
 import pytest
 
 from taskwatch.clock import SystemClock
 from taskwatch.runtime import scheduler
 from taskwatch.runtime.scheduler import Scheduler
-
-
-class JumpingClock(SystemClock):
-    """The host's clocks; the wall clock can be set."""
-
-    def __init__(self) -> None:
-        self.offset = timedelta()
-
-    def now(self) -> datetime:
-        return super().now() + self.offset
+from tests.fakes.jumping_clock import JumpingClock, apscheduler_under
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +22,8 @@ def _wakeful_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> JumpingClock:
-    """Let APScheduler live under a wall clock that can be set. Its timers stay monotonic, as on a real host."""
     clock = JumpingClock()
-
-    class Set(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return super().now(tz) + clock.offset
-
-    for module in (apscheduler.schedulers.base, apscheduler.executors.base, apscheduler.triggers.interval):
-        monkeypatch.setattr(module, "datetime", Set)
+    apscheduler_under(clock, monkeypatch)
     return clock
 
 

@@ -23,7 +23,18 @@ from taskwatch.engine.lane import (
 )
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import StoreLostError
-from taskwatch.model.delivery import Dead, Delivered, DeliveryState, Message, Outcome, Reason, Retry, Scope
+from taskwatch.model.delivery import (
+    Dead,
+    Delivered,
+    DeliveryId,
+    DeliveryState,
+    Message,
+    Outcome,
+    Queued,
+    Reason,
+    Retry,
+    Scope,
+)
 from taskwatch.telemetry import Logger
 from tests.fakes.builders import captured_log, quiet_log
 from tests.fakes.memory_store import Call, CrashPoint, MemoryStore, Session, StoredDelivery
@@ -34,6 +45,7 @@ from tests.fakes.scripted_notifier import (
     fails_while,
     gone,
     no_connection,
+    rejected,
     server_error,
     takes,
     throttled,
@@ -54,6 +66,7 @@ def a_lane(
     rules: LaneRules = RULES,
     log: Logger | None = None,
     seed: int = 1,
+    rng: random.Random | None = None,
 ) -> Lane:
     return Lane(
         receiver=receiver,
@@ -61,7 +74,7 @@ def a_lane(
         outbox=store,
         rules=rules,
         clock=virtual_clock(),
-        rng=random.Random(seed),
+        rng=rng or random.Random(seed),
         log=log or quiet_log(),
     )
 
@@ -74,6 +87,19 @@ async def running(lane: Lane) -> AsyncIterator[asyncio.Task[None]]:
     finally:
         lane.stop()
         await run
+
+
+class Longest(random.Random):
+    """Draws the longest wait each time."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def left_behind() -> list[str]:
+    """Return the names of what a lane has begun and not ended."""
+    names = [task.get_name() for task in asyncio.all_tasks()]
+    return [name for name in names if name.startswith(("attempt", "record"))]
 
 
 def now() -> float:
@@ -308,6 +334,49 @@ class TestRetryAfter:
         assert [at - start for at in notifier.times if 0.5 < at - start < 599.0] == []
 
 
+class TestA429WithoutRetryAfter:
+    @in_virtual_time
+    async def test_is_sent_again_after_its_own_back_off_and_not_sooner_although_others_succeed(self) -> None:
+        store = MemoryStore()
+        first = store.enqueue(ME, "a")
+
+        async def conduct(message: Message) -> None:
+            if message.event_id == first.event_id and message.attempt <= 4:
+                raise throttled()
+            await asyncio.sleep(0.1)  # others are under way when it is refused, and end well
+
+        notifier = ScriptedNotifier(conduct)
+        lane = a_lane(store, notifier, rng=Longest())
+        async with running(lane):
+            for number in range(100):
+                store.enqueue(ME, f"other {number}")
+                lane.wake()
+                await asyncio.sleep(1)
+        tries = [attempt.at for attempt in notifier.attempts if attempt.message.event_id == first.event_id]
+        gaps = [after - before for before, after in pairwise(tries)]
+        waits = [RULES.initial * 2**number for number in range(4)]
+        assert len(gaps) == len(waits)
+        assert [gap >= wait - 0.001 for gap, wait in zip(gaps, waits, strict=True)] == [True] * 4
+        assert len(store.of(ME, DeliveryState.DELIVERED)) == 101
+
+    @in_virtual_time
+    async def test_makes_the_whole_receiver_wait(self) -> None:
+        store = MemoryStore()
+        for number in range(10):
+            store.enqueue(ME, f"task {number}")
+
+        async def conduct(message: Message) -> None:
+            if message.event_id == "tw_000001" and message.attempt == 1:
+                raise throttled()
+            await asyncio.sleep(0.1)
+
+        notifier = ScriptedNotifier(conduct)
+        async with running(a_lane(store, notifier, rng=Longest())):
+            await until(all_settled(store))
+        start = notifier.times[0]
+        assert [at - start for at in notifier.times if 0.05 < at - start < RULES.initial - 0.001] == []
+
+
 class TestTheWholeReceiver:
     @pytest.mark.parametrize("reason", [Reason.UNAUTHORIZED, Reason.NOT_FOUND, Reason.THROTTLED])
     def test_waits_after_an_answer_that_speaks_of_it(self, reason: Reason) -> None:
@@ -457,6 +526,74 @@ class TestAReceiverThatIsDown:
             store.fail(Call.BODY, 10_000)
             await asyncio.sleep(60 * STORE_RETRY_SECONDS)
             assert store.calls[Call.BODY] - before <= 70
+
+
+class TestOneBadEvent:
+    """It is the only one that fails, and there is nothing else to send: that looks as a receiver that is down."""
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_does_not_delay_an_event_that_comes_hours_later(self, seed: int) -> None:
+        async def scenario() -> None:
+            store = MemoryStore()
+            bad = store.enqueue(ME, "bad")
+            notifier = ScriptedNotifier(raising(rejected, lambda message: message.event_id == bad.event_id))
+            lane = a_lane(store, notifier, seed=seed)
+            async with running(lane):
+                await asyncio.sleep((1 + seed / 5) * HOUR)
+                assert len(notifier.attempts) > DOWN_AFTER
+                for number in range(3):
+                    asked = now()
+                    good = store.enqueue(ME, f"good {number}")
+                    lane.wake()
+                    await until(lambda item=good: item.state is DeliveryState.DELIVERED, grain=0.1)  # type: ignore[misc]  # a default binds it
+                    assert now() - asked <= RULES.initial + 1.0
+                    await asyncio.sleep(HOUR)
+
+        run_virtual(scenario())
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_costs_no_more_when_it_is_one_of_several(self, seed: int) -> None:
+        async def scenario() -> None:
+            store = MemoryStore()
+            bad = {store.enqueue(ME, f"bad {number}").event_id for number in range(20)}
+            notifier = ScriptedNotifier(raising(rejected, lambda message: message.event_id in bad))
+            lane = a_lane(store, notifier, seed=seed)
+            async with running(lane):
+                await until(lambda: set(notifier.tried) == bad)
+                await asyncio.sleep(HOUR)
+                asked = now()
+                good = store.enqueue(ME, "good")
+                lane.wake()
+                await until(lambda: good.state is DeliveryState.DELIVERED, grain=0.1)
+                assert now() - asked <= RULES.initial + 1.0
+
+        run_virtual(scenario())
+
+    @pytest.mark.parametrize("error", [no_connection, server_error, rejected])
+    def test_is_no_reason_to_knock_more_often_at_a_receiver_that_is_down(
+        self, error: Callable[[], DeliveryError]
+    ) -> None:
+        async def scenario() -> None:
+            store = MemoryStore()
+            for number in range(100):
+                store.enqueue(ME, f"task {number}")
+            notifier = ScriptedNotifier(raising(error))
+            async with running(a_lane(store, notifier)):
+                await asyncio.sleep(HOUR)
+            assert DOWN_AFTER < len(notifier.attempts) < 40
+
+        run_virtual(scenario())
+
+    @in_virtual_time
+    async def test_nor_does_a_stream_of_new_events_knock_more_often_than_the_first_back_off(self) -> None:
+        store, notifier = MemoryStore(), ScriptedNotifier(raising(no_connection))
+        lane = a_lane(store, notifier)
+        async with running(lane):
+            for number in range(3600):
+                store.enqueue(ME, f"task {number}")
+                lane.wake()
+                await asyncio.sleep(1)
+        assert len(notifier.attempts) <= HOUR / RULES.initial + 2 * DOWN_AFTER
 
 
 class TestPoison:
@@ -695,6 +832,28 @@ class TestTheStore:
             await a_lane(store, notifier).run()
 
     @in_virtual_time
+    async def test_that_is_lost_while_it_is_read_leaves_no_attempt_behind(self) -> None:
+        class Lost(MemoryStore):
+            is_lost = False
+
+            async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
+                if self.is_lost:
+                    raise StoreLostError("the disk refused")
+                return await super().pending(receiver, after=after, limit=limit)
+
+        store, notifier = Lost(), ScriptedNotifier(takes(5))
+        store.enqueue(ME, "a")
+        lane = a_lane(store, notifier)
+        run = asyncio.create_task(lane.run())
+        await until(lambda: notifier.in_flight)
+        store.is_lost = True
+        lane.wake()
+        with pytest.raises(StoreLostError):
+            await run
+        assert left_behind() == []
+        assert notifier.in_flight == 0
+
+    @in_virtual_time
     async def test_holding_more_than_fits_into_memory_is_emptied_in_order(self) -> None:
         store, notifier = MemoryStore(), ScriptedNotifier()
         for number in range(12_000):
@@ -757,6 +916,29 @@ class TestWaking:
         await a_lane(store, notifier).drained(patience=30)
         assert len(store.of(ME, DeliveryState.DELIVERED)) == 30
         assert (bad.state, bad.attempts) == (DeliveryState.PENDING, 1)
+
+    @in_virtual_time
+    async def test_for_a_pass_without_a_loop_ends_with_the_store(self) -> None:
+        class Lost(MemoryStore):
+            async def record(self, *_: object, **__: object) -> None:
+                raise StoreLostError("the disk refused")
+
+        store, notifier = Lost(), ScriptedNotifier()
+        store.enqueue(ME, "a")
+        with pytest.raises(StoreLostError):
+            await a_lane(store, notifier).drained(patience=30)
+        assert left_behind() == []
+
+    @in_virtual_time
+    async def test_for_a_pass_without_a_loop_ends_although_no_outcome_can_be_recorded(self) -> None:
+        store, notifier = MemoryStore(), ScriptedNotifier()
+        item = store.enqueue(ME, "a")
+        store.fail(Call.RECORD, 1_000_000)
+        started = now()
+        await a_lane(store, notifier).drained(patience=30)
+        assert now() - started <= 30 + STORE_RETRY_SECONDS
+        assert (item.state, len(notifier.accepted)) == (DeliveryState.PENDING, 1)
+        assert left_behind() == []
 
 
 class TestStopping:
@@ -835,12 +1017,7 @@ class TestStopping:
         await asyncio.sleep(1)
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
-        left = [
-            task.get_name()
-            for task in asyncio.all_tasks()
-            if task.get_name().startswith(("attempt", "record"))
-        ]
-        assert left == []
+        assert left_behind() == []
 
 
 class TestIsolation:

@@ -365,3 +365,28 @@ async def test_downtime_tells_the_net_change_once() -> None:
         await bench.polled(a_task("a", COMPLETED), a_task("b", FAILED, created_at=at(5), ended_at=at(6)))
         == []
     )
+
+
+class TestTheSkew:
+    @in_virtual_time
+    async def test_is_unknown_until_the_cloud_has_said_the_time(self) -> None:
+        bench = Bench()
+        assert bench.poller.skew is None
+        bench.source.cloud_date = None
+        await bench.watched()
+        assert bench.poller.skew is None
+
+    @in_virtual_time
+    async def test_stays_as_it_is_while_time_passes(self) -> None:
+        bench = Bench()
+        bench.source.cloud_date = bench.clock.now() - timedelta(seconds=7)
+        await bench.watched()
+        await asyncio.sleep(86_400)
+        assert bench.poller.skew == timedelta(seconds=7)
+
+    @pytest.mark.parametrize("days", [100, -100])
+    @in_virtual_time
+    async def test_shows_a_leap_of_this_hosts_clock_before_the_next_poll(self, days: int) -> None:
+        bench = await Bench().watched()
+        bench.clock.jump(days * 86_400)
+        assert bench.poller.skew == timedelta(days=days)

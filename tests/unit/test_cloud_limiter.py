@@ -7,6 +7,7 @@ import pytest
 
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.errors import CloudCause, CloudError
+from tests.fakes.virtual_time import in_virtual_time, virtual_clock
 
 
 class _Clock:
@@ -77,6 +78,69 @@ async def test_those_who_wait_pass_in_the_order_in_which_they_came() -> None:
         assert order == []
         clock.seconds += 1.0
     assert order == [0, 1, 2, 3, 4]
+
+
+async def test_the_later_pages_of_a_listing_go_before_those_who_wait_for_their_first() -> None:
+    clock = _Clock()
+    limiter = Limiter(1000, clock)
+    order: list[str] = []
+
+    async def pass_as(name: str, *, first: bool = False) -> None:
+        await limiter.acquire(first=first)
+        order.append(name)
+
+    for _ in range(1000):
+        await limiter.acquire()
+    async with asyncio.TaskGroup() as group:
+        for number in range(3):
+            group.create_task(pass_as(f"poll {number}"))
+        await asyncio.sleep(0)
+        group.create_task(pass_as("page 2", first=True))
+        await asyncio.sleep(0)
+        assert order == []
+        clock.seconds += 1.0
+    assert order == ["page 2", "poll 0", "poll 1", "poll 2"]
+
+
+async def test_the_later_pages_of_a_listing_are_within_the_rate_as_well() -> None:
+    clock = _Clock()
+    limiter = Limiter(2, clock)
+    for _ in range(2):
+        await limiter.acquire(first=True)
+    assert not await _passes_now(limiter)
+    waiting = asyncio.create_task(limiter.acquire(first=True))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+@in_virtual_time
+async def test_long_lists_are_read_in_time_although_more_is_asked_than_the_rate_allows() -> None:
+    # 45 s × 10/s = 450 requests; 450 short polls and 5 long ones of 10 pages make 500.
+    limiter, interval, deadline = Limiter(10, virtual_clock()), 45.0, 20.0
+    took: dict[int, list[float]] = {pages: [] for pages in (1, 10)}
+    loop = asyncio.get_running_loop()
+
+    async def poll_for_ever(pages: int) -> None:
+        while True:
+            due = loop.time() + interval
+            await limiter.acquire()
+            began = loop.time()
+            for _ in range(pages - 1):
+                await limiter.acquire(first=True)
+            took[pages].append(loop.time() - began)
+            await asyncio.sleep(due - loop.time())
+
+    polls = [asyncio.create_task(poll_for_ever(1)) for _ in range(450)]
+    polls += [asyncio.create_task(poll_for_ever(10)) for _ in range(5)]
+    await asyncio.sleep(6 * interval)
+    for poll in polls:
+        poll.cancel()
+    await asyncio.gather(*polls, return_exceptions=True)
+    assert len(took[10]) >= 4 * 5
+    assert max(took[10]) < deadline / 2
+    assert len(took[1]) >= 4 * 450, "nor do the long ones starve the short ones"
 
 
 async def test_one_that_gives_up_takes_no_turn_from_the_next() -> None:

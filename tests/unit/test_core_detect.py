@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import permutations
 
 import pytest
@@ -140,6 +140,14 @@ class TestAStepBackwards:
         _, chain = replay(known, earlier)
         assert chain == [(FAILED, COMPLETED, 2)]
 
+    @pytest.mark.parametrize("ended_at", [at(60), None])
+    def test_to_another_end_that_says_not_when_is_held_as_well(self, ended_at: datetime | None) -> None:
+        now, other = a_task(status=COMPLETED, ended_at=ended_at), a_task(status=FAILED, ended_at=None)
+        known, chain = replay(a_known(now), other, other)
+        assert chain == []
+        _, chain = replay(known, other)
+        assert chain == [(COMPLETED, FAILED, 2)]
+
     def test_to_an_earlier_end_of_the_same_status_is_confirmed_in_silence(self) -> None:
         now, earlier = a_task(status=FAILED, ended_at=at(60)), a_task(status=FAILED, ended_at=at(30))
         known, chain = replay(a_known(now), earlier, earlier, earlier)
@@ -147,9 +155,15 @@ class TestAStepBackwards:
         assert known == a_known(earlier)
 
 
-def test_a_later_end_of_another_kind_is_told_at_once() -> None:
-    later = a_task(status=COMPLETED, ended_at=at(90))
-    assert told([the_change(a_known(a_task(status=FAILED)), later)]) == [(FAILED, COMPLETED, 2)]
+@pytest.mark.parametrize("ended_at", [at(60), None])
+def test_a_later_end_of_another_kind_is_told_at_once(ended_at: datetime | None) -> None:
+    now, later = a_task(status=FAILED, ended_at=ended_at), a_task(status=COMPLETED, ended_at=at(90))
+    assert told([the_change(a_known(now), later)]) == [(FAILED, COMPLETED, 2)]
+
+
+def test_the_same_end_that_says_not_when_is_remembered_at_once_and_not_told() -> None:
+    now, row = a_task(status=FAILED, ended_at=None), a_task(status=FAILED, ended_at=None, fail_reason="full")
+    assert the_change(a_known(now), row) == Change(known=a_known(row))
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from taskwatch.clock import Clock, SystemClock
 from taskwatch.core.verdict import refusal
 from taskwatch.engine.lane import Lane, LaneRules
 from taskwatch.engine.ports import DeliveryError
-from taskwatch.model.delivery import Reason, Retry, Scope
+from taskwatch.model.delivery import Delivered, Reason, Retry, Scope
 from taskwatch.notifiers import http
 from taskwatch.notifiers.webhook import WebhookNotifier, WebhookOptions, open_notifier
-from tests.fakes.builders import T0, captured_log, quiet_log
+from tests.fakes.builders import T0, quiet_log
 from tests.fakes.memory_store import MemoryStore, Session
 from tests.fakes.messages import a_message
 from tests.fakes.records import StillClock
@@ -312,6 +312,26 @@ async def test_what_follows_an_acceptance_cannot_undo_it(monkeypatch: pytest.Mon
             await notifier.notify(a_message())  # returns: it is delivered
 
 
+async def test_an_acceptance_that_trickles_for_ever_is_delivered_within_any_time_out() -> None:
+    store = MemoryStore()
+    delivery = store.enqueue("hook", "task-1")
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while True:
+            writer.write(b".")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with a_server(trickle) as port, opened(f"http://127.0.0.1:{port}/") as notifier:
+        lane = a_lane(notifier, store, timeout=http.ANSWER_SECONDS / 2)
+        await lane.drained(patience=10.0)
+
+    ((outcome, _),) = delivery.outcomes
+    assert outcome == Delivered()
+
+
 async def test_an_answer_that_is_no_http_is_a_failure_of_the_network() -> None:
     async def garble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -324,21 +344,23 @@ async def test_an_answer_that_is_no_http_is_a_failure_of_the_network() -> None:
     assert "secret-path" not in error.detail
 
 
+def a_lane(notifier: WebhookNotifier, store: MemoryStore, *, timeout: float) -> Lane:
+    return Lane(
+        receiver="hook",
+        notifier=notifier,
+        outbox=Session(store),
+        rules=LaneRules(timeout=timeout, initial=60.0, maximum=60.0, horizon=3600.0),
+        clock=SystemClock(),
+        rng=random.Random(1),
+        log=quiet_log(),
+    )
+
+
 async def test_a_receiver_that_hangs_costs_the_lane_its_time_out_and_no_more() -> None:
     store = MemoryStore()
     delivery = store.enqueue("hook", "task-1")
-    log, _ = captured_log()
     async with WebhookSink(choose=lambda: hang) as sink, opened(sink.url, timeout="100ms") as notifier:
-        lane = Lane(
-            receiver="hook",
-            notifier=notifier,
-            outbox=Session(store),
-            rules=LaneRules(timeout=0.1, initial=60.0, maximum=60.0, horizon=3600.0),
-            clock=SystemClock(),
-            rng=random.Random(1),
-            log=log,
-        )
-        await lane.drained(patience=10.0)
+        await a_lane(notifier, store, timeout=0.1).drained(patience=10.0)
 
     ((outcome, _),) = delivery.outcomes
     assert isinstance(outcome, Retry)

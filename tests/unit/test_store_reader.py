@@ -1,6 +1,8 @@
 # ruff: noqa: ASYNC240 - the loop of these tests has nothing else to do while a file is read
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -229,6 +231,30 @@ async def test_a_reader_sees_what_a_running_daemon_has_just_committed(
 ) -> None:
     await store.enrol(Identity(service="gaussdb", host="h", project_id="new"), "new")
     assert reader.projects()[0].name == "new"
+
+
+ANOTHER_PROCESS: Final = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(*(name for name, in connection.execute("SELECT name FROM projects ORDER BY id")))
+connection.close()
+"""
+
+
+def another_process_reads(path: Path) -> list[str]:
+    """Let a program of somebody else open the store, read the names of the projects, and close it."""
+    command = [sys.executable, "-c", ANOTHER_PROCESS, str(path)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.split()
+
+
+async def test_a_reader_in_the_daemons_own_process_does_not_let_go_of_its_locks(
+    store: SqliteStore, path: Path
+) -> None:
+    with StoreReader(path) as reader:
+        assert len(reader.projects()) == 2
+    assert another_process_reads(path) == ["prod", "test"]  # as the last one to close, it would remove the log
+    await store.enrol(Identity(service="gaussdb", host="h", project_id="new"), "new")
+    assert another_process_reads(path) == ["prod", "test", "new"]
 
 
 async def test_a_reader_that_holds_a_long_transaction_stops_no_commit(store: SqliteStore, path: Path) -> None:
