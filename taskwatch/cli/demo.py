@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROJECTS: Final = 3
-TASKS_PER_DAY: Final = 40  # of each project: with the default speed something happens every second or two
+TASKS_PER_DAY: Final = 80  # of each project: with the default speed something happens every second
 FIRST_FAILURE: Final = 4.0  # seconds after the start; a demo of alerts shows one
 CONFIGURATION: Final = """\
 # Written by `taskwatch demo`: what taskwatch ran with. Only the cloud is simulated.
@@ -16,9 +16,9 @@ store:
   path: taskwatch.db
 log: {{format: json, level: info}}
 credentials:
-  simulated: {{type: token, token: {token}, rate: 100/s}}
+  simulated: {{type: token, token: {token}, rate: 200/s}}
 defaults:
-  interval: 500ms        # for a real cloud leave this out: 15s while a task is running, 60s otherwise
+  interval: 1s           # for a real cloud leave this out: 15s while a task is running, 60s otherwise
   baseline: quiet        # what had happened before the first poll is remembered, not told
   severity: {{"Backup*": warning}}
 projects:
@@ -162,9 +162,13 @@ def _introduce(path: "Path", *, speed: float, url: str) -> None:
 
 
 def _conclude(path: "Path", told: _Told, *, copies: int) -> None:
+    import shutil
+    import sys
+
+    me = "taskwatch" if shutil.which("taskwatch") else sys.argv[0]
     click.echo(
         f"\n{told.events} events were told, {told.failures} of them failures; every signature was right, {copies} came twice.\n"
-        f"Look at what is kept:   taskwatch events -c {path}\n"
-        f"                        taskwatch tasks -c {path} --status Failed\n"
+        f"Look at what is kept:   {me} events -c {path}\n"
+        f"                        {me} tasks -c {path} --status Failed\n"
         "Watch a real cloud:     copy the ten lines from the README, then `taskwatch check` and `taskwatch run`."
     )

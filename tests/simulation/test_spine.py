@@ -8,6 +8,7 @@ in order; the same id never with other bytes; and when the faults stop, a fresh 
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -32,7 +33,7 @@ from tests.fakes.memory_store import Call, CrashPoint, MemoryStore, Session
 from tests.fakes.scripted_notifier import no_connection, server_error, throttled
 from tests.fakes.virtual_time import VirtualClock, run_virtual, virtual_clock
 
-SEEDS: Final = 60
+SEEDS: Final = int(os.environ.get("TASKWATCH_SEEDS", "60"))
 POLLS: Final = 80
 INTERVAL: Final = 15.0
 RULES: Final = LaneRules(timeout=2.0, initial=0.5, maximum=8.0, horizon=72 * 3600.0)

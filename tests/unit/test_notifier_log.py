@@ -1,5 +1,6 @@
 """The receiver `log`: what it is given is told, whatever the daemon's own lines suffer."""
 
+import errno
 import io
 import json
 import logging
@@ -16,18 +17,23 @@ from taskwatch.model.event import Severity
 from taskwatch.notifiers.log import LogNotifier, LogOptions, open_notifier
 from tests.fakes.messages import a_message
 
-Configure = Callable[[str], io.StringIO]
+Configure = Callable[..., io.StringIO]
+
+
+class FullDisk(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture
 def configure() -> Iterator[Configure]:
-    """Configure the logs at this level; return the stream."""
+    """Configure the logs at this level, upon a stream; return the stream."""
     handlers, level = logging.root.handlers[:], logging.root.level
 
-    def upon(level: str) -> io.StringIO:
-        stream = io.StringIO()
-        telemetry.configure(format_="json", level=level, stream=stream)
-        return stream
+    def upon(level: str, stream: io.StringIO | None = None) -> io.StringIO:
+        target = stream or io.StringIO()
+        telemetry.configure(format_="json", level=level, stream=target)
+        return target
 
     yield upon
     structlog.reset_defaults()
@@ -66,12 +72,11 @@ async def test_a_closed_pipe_is_a_failed_delivery(configure: Configure) -> None:
     assert str(raised.value) == "the log cannot be written"
 
 
-async def test_a_full_disk_is_a_failed_delivery_and_stops_no_line_of_the_daemon() -> None:
-    class Full(io.StringIO):
-        def write(self, _: str) -> int:
-            raise OSError(28, "No space left on device")
+async def test_a_full_disk_is_a_failed_delivery_and_stops_no_line_of_the_daemons_own(
+    configure: Configure,
+) -> None:
+    configure("info", FullDisk())
 
-    telemetry.configure(format_="json", level="info", stream=Full())
     with pytest.raises(DeliveryError):
         await opened().notify(a_message())
     telemetry.logger().error("nobody_hears_this")

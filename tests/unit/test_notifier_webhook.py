@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from hypothesis import given
@@ -187,6 +188,17 @@ async def test_a_refusal_says_host_status_and_the_beginning_of_the_answer() -> N
 
     assert error.detail.startswith("127.0.0.1 answered 422: no field\\x1b[31m summary xxx")
     assert len(error.detail) < 300
+
+
+async def test_a_login_of_the_url_that_the_receiver_repeats_is_not_shown_as_it_was_sent() -> None:
+    async def repeat(request: web.Request) -> web.StreamResponse:
+        return await answer(400, f"headers: {request.headers['Authorization']}")(request)
+
+    async with WebhookSink(choose=lambda: repeat) as sink:
+        error = await refused(sink.url.replace("//", "//hook:s3cr3t-canary@"))
+
+    assert base64.b64encode(b"hook:s3cr3t-canary").decode() not in error.detail
+    assert "headers: Basic [secret]" in error.detail
 
 
 async def test_a_token_that_the_receiver_repeats_is_not_shown() -> None:

@@ -252,7 +252,10 @@ async def test_a_reader_in_the_daemons_own_process_does_not_let_go_of_its_locks(
 ) -> None:
     with StoreReader(path) as reader:
         assert len(reader.projects()) == 2
-    assert another_process_reads(path) == ["prod", "test"]  # as the last one to close, it would remove the log
+    assert another_process_reads(path) == [
+        "prod",
+        "test",
+    ]  # as the last one to close, it would remove the log
     await store.enrol(Identity(service="gaussdb", host="h", project_id="new"), "new")
     assert another_process_reads(path) == ["prod", "test", "new"]
 
