@@ -55,7 +55,12 @@ async def _poll(config: "Config", as_json: bool) -> int:
     async with opened_store(config) as store, build(config, store=store) as app:
         code = await _each(app.watches, as_json, commits=True)
         await app.keep_freshness()
-        await asyncio.gather(*(lane.drained(patience=DELIVERY_SECONDS) for lane in app.lanes))
+        ends = await asyncio.gather(
+            *(lane.drained(patience=DELIVERY_SECONDS) for lane in app.lanes), return_exceptions=True
+        )
+    for end in ends:
+        if end is not None:
+            raise end
     return code
 
 

@@ -147,16 +147,18 @@ class Lane:
 
         Raises what ended the store for good. For `taskwatch poll`.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                while self._fatal is None:
-                    self._wake.clear()
-                    await self._refill()
-                    self._begin()
-                    if not self._attempts:
-                        break
-                    await self._wake.wait()
-        await self._drain(0.0)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    while self._fatal is None:
+                        self._wake.clear()
+                        await self._refill()
+                        self._begin()
+                        if not self._attempts:
+                            break
+                        await self._wake.wait()
+        finally:
+            await self._drain(0.0)
         if self._fatal is not None:
             raise self._fatal
 
