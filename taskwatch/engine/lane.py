@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from taskwatch.clock import Clock
-from taskwatch.core.backoff import clamp_retry_after, delay
+from taskwatch.core.backoff import delay
+from taskwatch.engine.breaker import Breaker
 from taskwatch.engine.ports import DeliveryError, Notifier, Outbox
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import (
@@ -37,7 +38,6 @@ from taskwatch.telemetry import Logger
 IN_FLIGHT: Final = 4
 WINDOW: Final = 10_000  # pending deliveries in memory, without their bodies
 REFILL: Final = 500
-DOWN_AFTER: Final = 5  # failures in a row
 POISONED: Final = 10  # failures of one event while others succeeded
 RELOAD_SECONDS: Final = 30.0  # a lost wake-up costs this much at most
 STORE_RETRY_SECONDS: Final = 1.0
@@ -90,19 +90,13 @@ class Lane:
         self._wake = asyncio.Event()
         self._has_more = True  # the store may hold pending deliveries that are not in memory
         self._stopping = False
-        self._paused = False
+        self._breaker = Breaker(delay=self._delay, initial=rules.initial)
         self._tasks: dict[str, deque[_Item]] = {}  # per task, in the order of recording
         self._heads: list[_Item] = []  # heap of those that may be tried, by (due, id)
         self._loaded = DeliveryId(0)
         self._size = 0
         self._attempts: set[asyncio.Task[None]] = set()
         self._recordings: set[asyncio.Task[None]] = set()
-        self._failures = 0  # in a row
-        self._successes = 0
-        self._is_down = False
-        self._resume_at = 0.0  # monotonic, of the breaker: any success ends it
-        self._failed_at = 0.0  # monotonic
-        self._asked_until = 0.0  # monotonic, by Retry-After: nothing shortens it
         self._reload_at = 0.0  # monotonic
         self._is_unreadable = False
         self._fatal: Exception | None = None
@@ -189,7 +183,7 @@ class Lane:
         self._is_unreadable = True
         now = self._clock.monotonic()
         self._reload_at = min(self._reload_at, now + STORE_RETRY_SECONDS)
-        self._resume_at = max(self._resume_at, now + STORE_RETRY_SECONDS)
+        self._breaker.hold(now + STORE_RETRY_SECONDS)
 
     def _add(self, queued: Queued) -> None:
         item = _Item(
@@ -200,7 +194,7 @@ class Lane:
             poisoned=queued.poisoned,
             tried_seconds=queued.tried_seconds,
             loaded_at=self._clock.monotonic(),
-            successes=self._successes,
+            successes=self._breaker.successes,
         )
         self._loaded = queued.id
         self._size += 1
@@ -218,29 +212,22 @@ class Lane:
             attempt.add_done_callback(self._ended)
 
     def _may_begin(self, now: float) -> bool:
-        if not self._heads or self._paused or self._stopping or now < self._opens_at():
+        if not self._heads or self._breaker.is_paused or self._stopping or now < self._opens_at():
             return False
-        if self._is_down:  # probes rotate: the head that has waited longest, due or not
+        if self._breaker.is_down:  # probes rotate: the head that has waited longest, due or not
             return not self._attempts
         return len(self._attempts) < IN_FLIGHT and self._heads[0].due <= now
 
     def _opens_at(self) -> float:
-        """Return when the breaker lets the next one through.
-
-        One bad event must not hold up those that come after it: what was recorded since the last
-        failure, and with no older one waiting, probes after `initial`.
-        """
-        resume_at = self._resume_at
-        if self._is_down and self._heads[0].attempts == 0 and self._heads[0].loaded_at >= self._failed_at:
-            resume_at = min(resume_at, self._failed_at + self._rules.initial)
-        return max(resume_at, self._asked_until)
+        head = self._heads[0]
+        return self._breaker.opens_at(untried_since=None if head.attempts else head.loaded_at)
 
     def _patience(self) -> float:
         """Return the seconds until something can be begun that cannot be now, or the store is asked again."""
         first = self._reload_at
-        slots = 1 if self._is_down else IN_FLIGHT
-        if self._heads and not self._paused and len(self._attempts) < slots:
-            due = 0.0 if self._is_down else self._heads[0].due
+        slots = 1 if self._breaker.is_down else IN_FLIGHT
+        if self._heads and not self._breaker.is_paused and len(self._attempts) < slots:
+            due = 0.0 if self._breaker.is_down else self._heads[0].due
             first = min(first, max(due, self._opens_at()))
         return max(first - self._clock.monotonic(), 0.0)
 
@@ -307,43 +294,29 @@ class Lane:
         )
 
     def _succeeded(self) -> None:
-        self._successes += 1
-        if self._failures:
-            self._log.info("receiver_works_again", failures=self._failures)
-        if self._is_down:
+        if self._breaker.failures:
+            self._log.info("receiver_works_again", failures=self._breaker.failures)
+        if self._breaker.is_down:
             # Those that failed while the receiver was down were not at fault: they go now.
             for item in self._heads:
                 item.due = item.due if item.poisoned else 0.0
             heapq.heapify(self._heads)
-        self._failures, self._is_down, self._resume_at = 0, False, 0.0
+        self._breaker.succeeded()
 
     def _failed(self, item: _Item, failure: DeliveryError, now: float) -> None:
         # 429 speaks of the time, not of the event: a throttled burst must not end as poison.
-        if item.successes != self._successes and failure.reason is not Reason.THROTTLED:
+        if item.successes != self._breaker.successes and failure.reason is not Reason.THROTTLED:
             item.poisoned += 1
-        item.successes = self._successes
+        item.successes = self._breaker.successes
         item.due = now + self._delay(item.attempts)
-        self._failures += 1
-        self._failed_at = now
+        self._breaker.failed(failure, attempts=item.attempts, now=now)
         self._log_failure(item, failure)
-        if failure.scope is Scope.PAUSED:
-            self._paused = True
-            self._log.error("receiver_paused", detail=failure.detail, until="restart")
-        if failure.scope is not Scope.EVENT or self._failures >= DOWN_AFTER:
-            self._is_down = True
-            if failure.retry_after is None:
-                self._resume_at = now + self._delay(self._failures)
-        if failure.retry_after is not None:
-            self._asked_until = max(self._asked_until, now + clamp_retry_after(failure.retry_after))
-        elif failure.reason is Reason.THROTTLED:
-            # No success of another event is a reason to ask sooner.
-            self._asked_until = max(self._asked_until, now + self._delay(item.attempts))
 
     def _delay(self, failures: int) -> float:
         return delay(failures, initial=self._rules.initial, maximum=self._rules.maximum, rng=self._rng)
 
     def _log_failure(self, item: _Item, failure: DeliveryError) -> None:
-        is_edge = self._failures == 1
+        is_edge = self._breaker.failures == 1
         log = self._log.warning if is_edge else self._log.debug
         log(
             "delivery_failed",
@@ -352,6 +325,8 @@ class Lane:
             reason=failure.reason.value,
             detail=failure.detail,
         )
+        if failure.scope is Scope.PAUSED:
+            self._log.error("receiver_paused", detail=failure.detail, until="restart")
 
     async def _record(self, item: _Item, outcome: Outcome) -> None:
         is_first = True

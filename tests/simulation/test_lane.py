@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from taskwatch.core.backoff import RETRY_AFTER_MAX, RETRY_AFTER_MIN
+from taskwatch.engine.breaker import DOWN_AFTER
 from taskwatch.engine.lane import (
-    DOWN_AFTER,
     IN_FLIGHT,
     POISONED,
     RELOAD_SECONDS,
