@@ -74,7 +74,9 @@ class App:
             return FIRST_PRUNE_SECONDS
         if max(skews) > MAX_SKEW:
             self.log.warning(
-                "prune_skipped", reason="this host and the cloud disagree about the time", by=str(max(skews))
+                "prune_skipped",
+                reason="this host and the cloud disagree about the time",
+                by_seconds=round(max(skews).total_seconds()),
             )
             return PRUNE_SECONDS
         try:
@@ -111,7 +113,9 @@ class App:
 
     async def _lost(self) -> None:
         await self.store.lost.wait()
-        raise StoreLostError("the disk refused to make a commit durable; the next start reads what it holds")
+        raise StoreLostError(
+            f"what the store holds can no longer be known ({self.store.loss}); the next start reads it anew"
+        )
 
 
 async def watch(config: Config, *, wait: bool = False) -> None:

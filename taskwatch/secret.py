@@ -40,6 +40,19 @@ class Secret:
     def kept(self) -> Kept:
         return self._kept
 
+    @property
+    def place(self) -> str:
+        """Where it is kept, as people say it."""
+        match self._kept:
+            case Kept.TEXT:
+                return "the configuration"
+            case Kept.FILE:
+                return self._where
+            case Kept.ENV:
+                return f"${self._where}"
+            case Kept.CREDENTIAL:
+                return f"the credential {self._where}"
+
     def __repr__(self) -> str:
         return "Secret(text)" if self._kept is Kept.TEXT else f"Secret({self._kept}:{self._where})"
 

@@ -165,9 +165,11 @@ def _conclude(path: "Path", told: _Told, *, copies: int) -> None:
     import shutil
     import sys
 
+    from taskwatch.cli.output import counted
+
     me = "taskwatch" if shutil.which("taskwatch") else sys.argv[0]
     click.echo(
-        f"\n{told.events} events were told, {told.failures} of them failures; every signature was right, {copies} came twice.\n"
+        f"\n{counted(told.events, 'event')} told, {counted(told.failures, 'failure')} among them; every signature was right, {copies} came twice.\n"
         f"Look at what is kept:   {me} events -c {path}\n"
         f"                        {me} tasks -c {path} --status Failed\n"
         "Watch a real cloud:     copy the ten lines from the README, then `taskwatch check` and `taskwatch run`."

@@ -70,18 +70,24 @@ def main() -> NoReturn:
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except TaskwatchError as error:
-        if debug:
-            raise
-        for line in error.problems if isinstance(error, ConfigError) else [str(error)]:
-            click.echo(line if isinstance(error, ConfigError) else f"taskwatch: {line}", err=True)
-        code = error.exit_code
     except Exception as error:
         if debug:
             raise
-        click.echo(
-            f"taskwatch: {type(error).__name__}: a bug in taskwatch; run it with --debug to see where",
-            err=True,
-        )
-        code = 1
+        for line in _lines(error):
+            click.echo(line, err=True)
+        code = error.exit_code if isinstance(error, TaskwatchError) else 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _lines(error: Exception) -> list[str]:
+    match error:
+        case ConfigError():
+            return error.problems
+        case TaskwatchError():
+            return [f"taskwatch: {error}"]
+        case OSError():
+            return [f"taskwatch: {error.strerror or error}"]
+        case _:
+            return [
+                f"taskwatch: {type(error).__name__}: a bug in taskwatch; `taskwatch --debug …` shows where"
+            ]

@@ -15,6 +15,7 @@ from taskwatch.telemetry import printable
 
 GAP: Final = "  "
 MIN_COLUMN: Final = 8
+READABLE: Final = 24  # characters that a column of free text wants at least
 COLOURS: Final = {
     "Failed": "red", "dead": "red", "critical": "red",
     "Canceled": "yellow", "warning": "yellow", "pending": "yellow",
@@ -39,24 +40,35 @@ def print_json(rows: Iterable[Mapping[str, object]]) -> None:
         click.echo(json.dumps({name: _plain(value) for name, value in row.items()}))
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """Print aligned columns, cut to the terminal's width on a terminal, whole when piped."""
+def print_table(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, spare: Sequence[str] = ()
+) -> None:
+    """Print aligned columns, whole when piped.
+
+    On a terminal too narrow for them the `spare` ones are left out, in their order; what is left is cut.
+    """
     if not rows:
         click.echo(empty, err=True)
         return
     texts = [[_shown(value) for value in row] for row in rows]
-    widths = [max(len(heading), *(len(row[i]) for row in texts)) for i, heading in enumerate(headings)]
+    widths = {
+        heading: max(len(heading), *(len(row[i]) for row in texts)) for i, heading in enumerate(headings)
+    }
     if sys.stdout.isatty():
-        _fit(widths, shutil.get_terminal_size().columns)
-    click.echo(_line(list(headings), widths, bare=True))
+        _fit(widths, shutil.get_terminal_size().columns, spare)
+    click.echo(_line(list(widths), list(widths.values()), bare=True))
     for row in texts:
-        click.echo(_line(row, widths))
+        cells = [text for heading, text in zip(headings, row, strict=True) if heading in widths]
+        click.echo(_line(cells, list(widths.values())))
 
 
-def _fit(widths: list[int], terminal: int) -> None:
-    excess = sum(widths) + len(GAP) * (len(widths) - 1) - terminal
-    while excess > 0 and max(widths) > MIN_COLUMN:
-        widest = widths.index(max(widths))
+def _fit(widths: dict[str, int], terminal: int, spare: Sequence[str]) -> None:
+    for heading in spare:
+        if sum(min(width, READABLE) + len(GAP) for width in widths.values()) > terminal:
+            del widths[heading]
+    excess = sum(widths.values()) + len(GAP) * (len(widths) - 1) - terminal
+    while excess > 0 and max(widths.values()) > MIN_COLUMN:
+        widest = max(widths, key=lambda heading: widths[heading])
         widths[widest] -= 1
         excess -= 1
 

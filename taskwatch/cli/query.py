@@ -100,7 +100,7 @@ def tasks(config: Path | None, as_json: bool, **filters: Any) -> None:
         )
         return
     print_table(
-        ("STATUS", "PROGRESS", "TASK", "INSTANCE", "PROJECT", "BEGAN", "TOOK", "JOB ID", "REASON"),
+        ("STATUS", "PROGRESS", "TASK", "INSTANCE", "PROJECT", "AGO", "TOOK", "JOB ID", "REASON"),
         [
             (
                 row.task.status,
@@ -115,7 +115,8 @@ def tasks(config: Path | None, as_json: bool, **filters: Any) -> None:
             )
             for row in rows
         ],
-        empty="No tasks are known that fit.",
+        empty="No tasks are known that match.",
+        spare=("JOB ID", "PROGRESS", "AGO", "PROJECT"),
     )
 
 
@@ -143,7 +144,8 @@ def events(config: Path | None, as_json: bool, **filters: Any) -> None:
             )
             for row in rows
         ],
-        empty="No events were recorded that fit.",
+        empty="No events were recorded that match.",
+        spare=("EVENT ID", "SEVERITY"),
     )
 
 
@@ -198,7 +200,8 @@ def deliveries(config: Path | None, as_json: bool, **filters: Any) -> None:
             )
             for row in rows
         ],
-        empty="No deliveries that fit.",
+        empty="No deliveries match.",
+        spare=("EVENT ID", "RECORDED", "PROJECT", "DONE"),
     )
 
 

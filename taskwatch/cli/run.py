@@ -22,7 +22,7 @@ def run(config: Path | None, wait: bool) -> None:
     loaded = load(find(config), kinds())
     telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
     log = telemetry.logger()
-    log.info("configuration_read", path=str(loaded.path))
+    log.info("configuration_read", path=str(loaded.path.resolve()))
     # A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
     for warning in (*loaded.warnings, *inspect_secrets(loaded.path, loaded.secrets).problems):
         log.warning("configuration_warning", warning=warning)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from taskwatch.errors import CloudCause, CloudError, SecretUnreadableError
-from taskwatch.secret import Kept, Secret
+from taskwatch.secret import Secret
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
@@ -39,8 +39,7 @@ class TokenLogin:
         self._headers: Mapping[str, str] = _NO_HEADERS
 
     def __str__(self) -> str:
-        where = "in the configuration" if self._secret.kept is Kept.TEXT else str(self._secret)
-        return f"the token ({where})"
+        return f"the token in {self._secret.place}"
 
     def headers(self) -> Mapping[str, str]:
         token = self._read()

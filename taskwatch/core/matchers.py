@@ -101,5 +101,9 @@ def _compile(value: str) -> _Pattern:
     try:
         compiled: _Pattern = re2.compile(value, options)
     except re2.error as error:
-        raise MatcherError(f"{value!r} is not an RE2 pattern: {error}") from error
+        said = error.args[0] if error.args else error
+        why = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+        raise MatcherError(
+            f"{value!r} is not an RE2 pattern ({why}); write one, or use = for plain text"
+        ) from error
     return compiled

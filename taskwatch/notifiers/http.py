@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from taskwatch import __version__
 from taskwatch.clock import Clock
 from taskwatch.core.verdict import refusal
 from taskwatch.engine.ports import DeliveryError
@@ -56,6 +57,7 @@ def open_session(timeout: float) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"taskwatch/{__version__}"},
         timeout=aiohttp.ClientTimeout(total=timeout),
         trust_env=False,
         auto_decompress=False,  # an answer is shown in part or not at all; nothing to inflate
@@ -87,7 +89,7 @@ async def post(
     secret, nor any of `secrets`, even where the receiver repeats them.
     """
     target = _target(url)
-    host = target.host
+    host = target.host_port_subcomponent
     if "Authorization" in headers:
         target = target.with_user(None)  # what is configured beside the URL counts
     try:
@@ -171,6 +173,8 @@ def _why(error: Exception) -> str:
             return "its name cannot be resolved"
         case aiohttp.InvalidURL():
             return "that is no host that can be asked"
+        case aiohttp.ClientResponseError():
+            return "its answer is no HTTP"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
     cause = getattr(error, "os_error", None) or error

@@ -164,6 +164,10 @@ def _check(connection: apsw.Connection, path: Path, marker: str | None, *, uncle
     identity = meta.get("id")
     if not identity:
         raise apsw.CorruptError("it has no id")
+    if marker == "":
+        raise StoreUnusableError(
+            f"{path.name}.id beside {path} is empty; if that is the right store, move {path.name}.id away and start again"
+        )
     if marker is not None and marker != identity:
         raise StoreUnusableError(
             f"{path} is another store than {path.name}.id beside it speaks of; {_remedy(path)}"

@@ -38,6 +38,11 @@ class SqliteStore:
         """Return how many rows were inserted, changed or deleted since the store was opened."""
         return await self._writer.read(lambda connection: connection.total_changes())
 
+    @property
+    def loss(self) -> str:
+        """Why `lost` is set, in SQLite's words."""
+        return str(self._writer.loss)
+
     async def enrol(self, identity: Identity, name: str) -> ProjectState:
         """Return the state of the project, new or known. The name may have changed."""
         return await self._writer.write(lambda connection: ledger.enrol(connection, identity, name))

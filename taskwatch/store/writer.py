@@ -76,6 +76,11 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="taskwatch-store", daemon=True)
         self._thread.start()
 
+    @property
+    def loss(self) -> Exception | None:
+        """What made the store unbelievable; None while it is not."""
+        return self._loss
+
     async def write(self, work: Callable[[apsw.Connection], T]) -> T:
         """Run the work in a transaction; return once it is durable.
 

@@ -137,7 +137,7 @@ async def test_nothing_is_forgotten_by_a_clock_that_leapt_even_before_the_next_p
 
     assert remembered(path) == ALL
     (line,) = daemon.lines
-    assert (line["event"], line["by"]) == ("prune_skipped", str(LONG))
+    assert (line["event"], line["by_seconds"]) == ("prune_skipped", LONG.total_seconds())
 
 
 async def test_a_clock_that_was_set_right_again_forgets_as_before(

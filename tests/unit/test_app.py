@@ -119,7 +119,7 @@ async def test_a_lost_store_ends_it(
         await until(lambda: len(sink.posts) == 2, "two baselines")
         app.store.lost.set()
 
-        with pytest.raises(StoreLostError, match="the next start reads what it holds"):
+        with pytest.raises(StoreLostError, match="the next start reads it anew"):
             await asyncio.wait_for(running, 10)
 
 

@@ -46,5 +46,5 @@ def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(token: s
 
 
 def test_a_login_says_where_to_look_and_not_what_is_there() -> None:
-    assert str(TokenLogin(Secret(Kept.FILE, "/run/token"))) == "the token (Secret(file:/run/token))"
-    assert str(TokenLogin(Secret.text(CANARY))) == "the token (in the configuration)"
+    assert str(TokenLogin(Secret(Kept.FILE, "/run/token"))) == "the token in /run/token"
+    assert str(TokenLogin(Secret.text(CANARY))) == "the token in the configuration"
