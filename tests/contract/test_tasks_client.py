@@ -525,7 +525,7 @@ async def test_a_refused_token_that_has_not_changed_is_not_sent_again(session: a
         error = await _refused(_client(session, cloud.url, login=TokenLogin(Secret.text(CANARY))))
         assert len(cloud.requests) == 1
     assert (error.cause, error.error_code, error.request_id) == (CloudCause.LOGIN, "APIGW.0301", "42267f")
-    assert "check the token (in the configuration)" in str(error)
+    assert "check the token in the configuration" in str(error)
 
 
 async def test_a_token_that_cannot_be_read_asks_nobody(
