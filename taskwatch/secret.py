@@ -101,8 +101,8 @@ class Secret:
                 self._stamp = stamp
         except OSError as error:
             raise SecretUnreadableError(f"cannot read {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise SecretUnreadableError(f"{path} is not UTF-8 text") from error
+        except UnicodeDecodeError:
+            raise SecretUnreadableError(f"{path} is not UTF-8 text") from None  # the cause holds the bytes
         if not self._read:
             raise SecretUnreadableError(f"{path} is empty")
         return self._read
