@@ -68,7 +68,7 @@ class Reading:
             if page.digest == xxh3_64_intdigest(body):
                 self._bodies.append(body)
                 self._pages.append(page)
-                self._offset += page.rows - OVERLAP
+                self._advance(page.rows)
                 self._ended = number + 1 == len(self._known.pages)  # equal pages end where they ended before
                 return
             self._decode_kept()
@@ -157,10 +157,11 @@ class Reading:
         self._ids |= ids
         self._quarantined += page.quarantined
         self._bytes += len(body)
-        at, self._offset = self._offset, max(self._offset + page.size - OVERLAP, 0)
+        at = self._offset
+        self._advance(page.size)
 
         if page.size == 0:
-            self._end_empty(page, at=at)
+            self._end_empty(page, at=at, is_first=is_first)
             return
         if not is_joined:
             self._fail(
@@ -176,14 +177,18 @@ class Reading:
             self._ended = True
             self._fail(f"the list is longer than can be read: {len(self._ids)} tasks and no end")
 
-    def _end_empty(self, page: Page, *, at: int) -> None:
+    def _advance(self, rows: int) -> None:
+        """Let the next page begin with the last rows of this one."""
+        self._offset = max(self._offset + rows - OVERLAP, 0)
+
+    def _end_empty(self, page: Page, *, at: int, is_first: bool) -> None:
         self._ended = True
         if self._has_more(page):
             self._fail(
                 f"no rows at offset {at} of {page.total_count} tasks: offset seems to count pages"
                 " here, and this version reads offsets that count rows only"
             )
-        elif at and page.total_count != self._seen:
+        elif not is_first and page.total_count != self._seen:
             self._fail("the list became shorter while it was read; the next poll reads it again")
 
     def _end_repeated(self, page: Page) -> None:

@@ -88,6 +88,23 @@ def test_a_short_page_of_a_longer_list_is_read_on_from_where_it_ended() -> None:
     assert (listing.complete, listing.rows) == (True, 80)
 
 
+def test_a_short_list_under_a_total_that_is_too_high_is_never_asked_for_below_its_beginning() -> None:
+    # An equal first page went its own way to the next offset, and that way led to -5.
+    body = _body(_rows(0, 5), total=7)
+    known = _read(body, body).digests
+    reading = Reading(known, ASKED)
+    reading.add(body)
+    assert reading.next_offset == 0
+    reading.add(body)
+    assert (reading.next_offset, reading.listing(None).digests) == (None, known)
+
+
+def test_a_list_that_becomes_empty_between_two_pages_is_not_complete() -> None:
+    listing = _read(_body(_rows(0, 5), total=7), _body([], total=0))
+    assert not listing.complete
+    assert "became shorter" in str(listing.failure)
+
+
 def test_a_total_that_is_too_high_costs_one_more_request_and_no_row() -> None:
     listing = _read(_body(_rows(0, 5), total=7), _body(_rows(0, 5), total=7))
     assert (listing.complete, listing.rows) == (True, 5)
