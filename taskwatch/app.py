@@ -32,9 +32,8 @@ STAND_BY_SECONDS: Final = 1.0
 FRESHNESS_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
 FIRST_PRUNE_SECONDS: Final = 60.0  # until some cloud has answered
-MAX_SKEW: Final = timedelta(
-    hours=1
-)  # between this host's clock and the cloud's, for anything to be forgotten
+# Between this host's clock and the cloud's, for anything to be forgotten.
+MAX_SKEW: Final = timedelta(hours=1)
 
 
 def kinds() -> dict[str, type[ReceiverOptions]]:
@@ -171,12 +170,11 @@ async def build(
     config: Config,
     *,
     store: SqliteStore,
-    told: Callable[[Sequence[Event]], None] | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator[App]:
     """Build all parts of a configuration upon an open store; close their connections at the end.
 
-    `run`, `poll` and `demo` are this one. `told` is called after the commit of events, besides the lanes.
+    `run`, `poll` and `demo` are this one.
     """
     clock = clock or SystemClock()
     log = telemetry.logger()
@@ -185,11 +183,9 @@ async def build(
         for lane in lanes:
             stack.push_async_callback(lane.close)
 
-        def announce(events: Sequence[Event]) -> None:
+        def announce(_: Sequence[Event]) -> None:
             for lane in lanes:
                 lane.wake()
-            if told is not None:
-                told(events)
 
         watches = await stack.enter_async_context(
             pollers(config, ledger=store, told=announce, clock=clock, log=log)

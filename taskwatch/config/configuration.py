@@ -13,7 +13,6 @@ from taskwatch.config.schema import (
     Document,
     Log,
     NoCredential,
-    Offset,
     ProjectEntry,
     ProjectSettings,
     RootRoute,
@@ -40,7 +39,6 @@ class WatchedProject:
     timeout: float  # seconds, of one whole poll
     baseline: BaselinePolicy
     severity: tuple[tuple[str, Severity], ...]  # of failures: task name as a glob, first match
-    offset: Offset
     include: tuple[str, ...]  # task names, as globs
     exclude: tuple[str, ...]
 
@@ -93,7 +91,6 @@ def _watched(entry: ProjectEntry, document: Document) -> WatchedProject:
         timeout=settings.timeout,
         baseline=settings.baseline,
         severity=tuple(settings.severity.items()),
-        offset=settings.offset,
         include=settings.tasks.include,
         exclude=settings.tasks.exclude,
     )

@@ -81,9 +81,8 @@ class Poller:
         self._clock = clock
         self._told = told
         self._memory: _Memory | None = None
-        self._cloud_clock: tuple[datetime, float] | None = (
-            None  # its Date, and the monotonic time of that reading
-        )
+        # The cloud's Date, and the monotonic time at which it was read.
+        self._cloud_clock: tuple[datetime, float] | None = None
 
     @property
     def is_active(self) -> bool:
@@ -122,9 +121,8 @@ class Poller:
             try:
                 events = await self._take(memory, listing, observed_at, read_at, commits=commits)
             except StaleStateError:
-                self._memory = (
-                    None  # somebody else moved the project on: read its state anew, at the next poll
-                )
+                # Somebody else moved the project on: the next poll reads its state anew.
+                self._memory = None
                 raise
         elif commits and listing.complete:
             memory.digests = listing.digests
