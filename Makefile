@@ -1,5 +1,5 @@
 # Every target sets itself up: Python 3.11 or newer and make are all that a machine needs.
-# Everything goes into .venv; what is installed is what requirements.lock says, hash by hash.
+# Everything goes into .venv; what is installed is what requirements-dev.lock says, hash by hash.
 
 PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 FITS    := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
@@ -10,7 +10,8 @@ BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV      := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
-           --no-emit-index-url --no-emit-find-links --all-extras pyproject.toml
+           --no-emit-index-url --no-emit-find-links pyproject.toml
+LOCKS   := requirements.lock requirements-dev.lock # what a host installs; that and what tests and checks need
 KILLS   ?= 5000
 SEEDS   ?= 100000
 
@@ -48,26 +49,28 @@ types: .venv/.installed
 imports: .venv/.installed
 	@$(BIN)/lint-imports
 
-lock: .venv/.installed ## resolve requirements.lock from pyproject.toml; ARGS=--upgrade for newer versions
-	@$(COMPILE) --output-file requirements.lock $(ARGS) >/dev/null
+lock: .venv/.installed ## resolve both locks from pyproject.toml; ARGS=--upgrade for newer versions
+	@$(COMPILE) --extra dev --output-file requirements-dev.lock $(ARGS) >/dev/null
+	@$(COMPILE) --extra build --constraint requirements-dev.lock --output-file requirements.lock $(ARGS) >/dev/null
 
-lock-check: .venv/.installed ## fail when requirements.lock is not what pyproject.toml asks for
-	@! grep -n '://' requirements.lock || { echo 'requirements.lock names a host: run "make lock"' >&2; exit 1; }
-	@cp requirements.lock .venv/requirements.lock
-	@$(COMPILE) --output-file .venv/requirements.lock >/dev/null
-	@diff requirements.lock .venv/requirements.lock || { echo 'requirements.lock has drifted: run "make lock"' >&2; exit 1; }
+lock-check: .venv/.installed ## fail when a lock is not what pyproject.toml asks for
+	@! grep -n '://' $(LOCKS) || { echo 'a lock names a host: run "make lock"' >&2; exit 1; }
+	@cp $(LOCKS) .venv/
+	@$(COMPILE) --extra dev --output-file .venv/requirements-dev.lock >/dev/null
+	@$(COMPILE) --extra build --constraint requirements-dev.lock --output-file .venv/requirements.lock >/dev/null
+	@for lock in $(LOCKS); do diff $$lock .venv/$$lock || { echo "$$lock has drifted: run 'make lock'" >&2; exit 1; }; done
 
 clean: ## remove what these targets made
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
 
 # uv is the faster installer, no necessity: where it cannot be had, pip does the same from the same hashes.
 # The build backend comes from the lock too, so the project itself is installed without isolation.
-.venv/.installed: requirements.lock pyproject.toml
+.venv/.installed: requirements-dev.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo '$(REMEDY)' >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; echo '$(REMEDY)' >&2; exit 1; }
 	@if $(PIP) uv; then \
-	    $(UV) --require-hashes -r requirements.lock && $(UV) --no-deps --no-build-isolation --editable .; \
+	    $(UV) --require-hashes -r requirements-dev.lock && $(UV) --no-deps --no-build-isolation --editable .; \
 	else \
-	    $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation --editable .; \
+	    $(PIP) --require-hashes -r requirements-dev.lock && $(PIP) --no-deps --no-build-isolation --editable .; \
 	fi
 	@touch $@
