@@ -16,7 +16,7 @@ KILLS   ?= 5000
 SEEDS   ?= 100000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real bench soak lint style types imports lock lock-check clean
+.PHONY: help demo test test-real bench soak man lint style types imports lock lock-check clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ bench: .venv/.installed ## what a poll costs, as ratios measured in one run; ARG
 soak: .venv/.installed ## hours of seeds and kills; KILLS=5000 SEEDS=100000
 	@TASKWATCH_SEEDS=$(SEEDS) $(BIN)/pytest --timeout=0 tests/simulation $(ARGS)
 	@TASKWATCH_KILLS=$(KILLS) $(BIN)/pytest --timeout=0 -m real $(ARGS)
+
+man: .venv/.installed ## write docs/taskwatch.1 from the commands' own help
+	@$(BIN)/python -m taskwatch.cli.manual >docs/taskwatch.1.new && mv docs/taskwatch.1.new docs/taskwatch.1
 
 lint: style types imports ## style, format, types, import contracts
 

@@ -1,6 +1,13 @@
 """`python -m taskwatch` and the command `taskwatch`."""
 
-from taskwatch.cli.main import main
+import signal
+
+# Imports take a moment: Ctrl-C during them ends the process, without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from taskwatch.cli.main import main  # noqa: E402  (after the line above, for its sake)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["main"]
 

@@ -1,39 +1,36 @@
 """The composition root: the only place that constructs the parts and puts them together."""
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import asynccontextmanager
 from typing import Final, assert_never
 
-from taskwatch import __version__, telemetry
+from taskwatch import telemetry
 from taskwatch.clock import Clock, SystemClock
 from taskwatch.cloud.auth import Login, NoLogin, TokenLogin
-from taskwatch.cloud.client import TasksClient, open_session
+from taskwatch.cloud.client import Session, TasksClient, open_session
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.config.configuration import Config, Credential, WatchedProject
+from taskwatch.config.inspection import inspect_secrets
+from taskwatch.config.load import load
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.schema import NoCredential, TokenCredential
-from taskwatch.engine.lane import Lane, LaneRules
-from taskwatch.engine.poller import Poller, PollRules
-from taskwatch.engine.ports import Ledger
+from taskwatch.engine.lane import Lane
+from taskwatch.engine.poller import Poller
+from taskwatch.engine.ports import Ledger, Notifier, TaskSource
 from taskwatch.engine.watch import Watch
-from taskwatch.errors import StoreFailedError, StoreHeldError, StoreLostError
+from taskwatch.errors import ConfigError, StoreFailedError, StoreHeldError
 from taskwatch.model.event import Event
 from taskwatch.notifiers.registry import NOTIFIERS
-from taskwatch.runtime.lifecycle import serve, stopped_by_signals
-from taskwatch.runtime.scheduler import Scheduler
+from taskwatch.runtime.daemon import Daemon, lane_rules_of, rules_of
+from taskwatch.runtime.lifecycle import reloaded_by_signal, stopped_by_signals
+from taskwatch.runtime.systemd import Systemd
 from taskwatch.store.sqlite import SqliteStore, open_store
 from taskwatch.telemetry import Logger
 
 STAND_BY_SECONDS: Final = 1.0
-FRESHNESS_SECONDS: Final = 30.0
-PRUNE_SECONDS: Final = 3600.0
-FIRST_PRUNE_SECONDS: Final = 60.0  # until some cloud has answered
-# Between this host's clock and the cloud's, for anything to be forgotten.
-MAX_SKEW: Final = timedelta(hours=1)
 
 
 def kinds() -> dict[str, type[ReceiverOptions]]:
@@ -41,92 +38,17 @@ def kinds() -> dict[str, type[ReceiverOptions]]:
     return {kind: notifier.options for kind, notifier in NOTIFIERS.items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class App:
-    """The parts of one daemon, built and not yet running."""
-
-    watches: Sequence[Watch]
-    lanes: Sequence[Lane]
-    store: SqliteStore
-    clock: Clock
-    log: Logger
-    retention: float  # seconds
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Poll and deliver until `stop` is set. Raises StoreLostError when the disk can no longer be believed."""
-        works = [*(watch.tick for watch in self.watches), self._stay_fresh, self.prune]
-        scheduler = Scheduler(works, clock=self.clock)
-        await self._name_orphans()
-        self.log.info("watching", version=__version__, projects=len(self.watches), receivers=len(self.lanes))
-        await serve(scheduler=scheduler, lanes=self.lanes, lost=self._lost(), stop=stop)
-        await self.keep_freshness()
-        self.log.info("stopped")
-
-    async def prune(self) -> float:
-        """Forget what is past its retention; return the seconds to the next time.
-
-        Only while this host and every cloud that answers agree about the time: what a wrong clock
-        makes old would be forgotten for good, and told again as new.
-        """
-        skews = [abs(skew) for watch in self.watches if (skew := watch.poller.skew) is not None]
-        if not skews:
-            return FIRST_PRUNE_SECONDS
-        if max(skews) > MAX_SKEW:
-            self.log.warning(
-                "prune_skipped",
-                reason="this host and the cloud disagree about the time",
-                by_seconds=round(max(skews).total_seconds()),
-            )
-            return PRUNE_SECONDS
-        try:
-            pruned = await self.store.prune(self.clock.now() - timedelta(seconds=self.retention))
-        except StoreFailedError as error:
-            self.log.warning("prune_failed", error=str(error))
-        else:
-            self.log.debug("pruned", events=pruned.events, deliveries=pruned.deliveries, tasks=pruned.tasks)
-        return PRUNE_SECONDS
-
-    async def _stay_fresh(self) -> float:
-        await self.keep_freshness()
-        return FRESHNESS_SECONDS
-
-    async def keep_freshness(self) -> None:
-        """Record when each project was last read, in one small row."""
-        observed = dict(found for watch in self.watches if (found := watch.poller.freshness) is not None)
-        try:
-            await self.store.keep_freshness(observed)
-        except (StoreFailedError, StoreLostError) as error:
-            self.log.warning("freshness_not_kept", error=str(error))
-
-    async def _name_orphans(self) -> None:
-        """Say which deliveries nobody will make: their receiver is configured no more."""
-        served = {lane.receiver for lane in self.lanes}
-        for receiver, count in (await self.store.backlog()).items():
-            if receiver not in served:
-                self.log.warning(
-                    "receiver_missing",
-                    receiver=receiver,
-                    pending=count,
-                    remedy="configure a receiver of this name again, and it gets them",
-                )
-
-    async def _lost(self) -> None:
-        await self.store.lost.wait()
-        raise StoreLostError(
-            f"what the store holds can no longer be known ({self.store.loss}); the next start reads it anew"
-        )
-
-
 async def watch(config: Config, *, wait: bool = False) -> None:
-    """Be the daemon: open the store, build, run until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    with stopped_by_signals(stop):
+    """Be the daemon: open the store, build, run until SIGTERM or SIGINT; reload on SIGHUP."""
+    stop, hang_up = asyncio.Event(), asyncio.Event()
+    systemd = Systemd.from_environment(os.environ)
+    with stopped_by_signals(stop), reloaded_by_signal(hang_up):
         store = await _stand_by(config, stop, for_holder=wait)
         if store is None:
             return
         try:
-            async with build(config, store=store) as app:
-                await app.run(stop)
+            async with build(config, store=store, systemd=systemd) as daemon:
+                await daemon.run(stop, hang_up=hang_up)
         finally:
             await store.close()
 
@@ -167,32 +89,21 @@ async def _stand_by(config: Config, stop: asyncio.Event, *, for_holder: bool) ->
 
 @asynccontextmanager
 async def build(
-    config: Config,
-    *,
-    store: SqliteStore,
-    clock: Clock | None = None,
-) -> AsyncIterator[App]:
+    config: Config, *, store: SqliteStore, clock: Clock | None = None, systemd: Systemd | None = None
+) -> AsyncIterator[Daemon]:
     """Build all parts of a configuration upon an open store; close their connections at the end.
 
     `run`, `poll` and `demo` are this one.
     """
-    clock = clock or SystemClock()
-    log = telemetry.logger()
-    async with AsyncExitStack() as stack:
-        lanes = [_lane(receiver, store=store, clock=clock, log=log) for receiver in config.receivers]
-        for lane in lanes:
-            stack.push_async_callback(lane.close)
-
-        def announce(_: Sequence[Event]) -> None:
-            for lane in lanes:
-                lane.wake()
-
-        watches = await stack.enter_async_context(
-            pollers(config, ledger=store, told=announce, clock=clock, log=log)
-        )
-        yield App(
-            watches=watches, lanes=lanes, store=store, clock=clock, log=log, retention=config.store.retention
-        )
+    clock, log = clock or SystemClock(), telemetry.logger()
+    async with _opened_sources(clock) as sources:
+        parts = _Parts(sources=sources, store=store, clock=clock, log=log)
+        daemon = Daemon(config, parts=parts, store=store, clock=clock, log=log, systemd=systemd or Systemd())
+        try:
+            yield daemon
+        finally:
+            for lane in daemon.lanes:
+                await lane.close()
 
 
 @asynccontextmanager
@@ -200,45 +111,127 @@ async def pollers(
     config: Config, *, ledger: Ledger, told: Callable[[Sequence[Event]], None], clock: Clock, log: Logger
 ) -> AsyncIterator[list[Watch]]:
     """Build what polls, for any ledger: `poll --dry-run` has one that writes nothing."""
+    async with _opened_sources(clock) as sources:
+        yield [
+            Watch(
+                poller=_poller(
+                    project, config, source=sources.of(project, config), ledger=ledger, told=told, clock=clock
+                ),
+                clock=clock,
+                log=log,
+            )
+            for project in config.projects
+        ]
+
+
+def open_notifier(options: ReceiverOptions, *, clock: Clock, log: Logger) -> Notifier:
+    """Open what talks to a receiver."""
+    return NOTIFIERS[options.type].open(options, clock=clock, log=log)
+
+
+class _Parts:
+    """The daemon's parts, made for it at its start and at each reload."""
+
+    def __init__(self, *, sources: "_Sources", store: SqliteStore, clock: Clock, log: Logger) -> None:
+        self._sources = sources
+        self._store = store
+        self._clock = clock
+        self._log = log
+
+    def read(self, config: Config) -> Config:
+        fresh = load(config.path, kinds())
+        if exposed := inspect_secrets(fresh.secrets).exposed:
+            raise ConfigError(list(exposed))
+        return fresh
+
+    def source(self, project: WatchedProject, config: Config) -> TaskSource:
+        return self._sources.of(project, config)
+
+    def watch(self, project: WatchedProject, config: Config, *, daemon: Daemon) -> Watch:
+        poller = _poller(
+            project,
+            config,
+            source=self.source(project, config),
+            ledger=self._store,
+            told=lambda _: daemon.wake(),
+            clock=self._clock,
+        )
+        return Watch(poller=poller, clock=self._clock, log=self._log, edge=daemon.edge)
+
+    def notifier(self, options: ReceiverOptions) -> Notifier:
+        return open_notifier(options, clock=self._clock, log=self._log)
+
+    def lane(self, options: ReceiverOptions, notifier: Notifier) -> Lane:
+        return Lane(
+            receiver=options.name,
+            notifier=notifier,
+            outbox=self._store,
+            rules=lane_rules_of(options),
+            clock=self._clock,
+            rng=random.Random(),  # noqa: S311  (jitter, not a secret)
+            log=self._log,
+        )
+
+
+class _Sources:
+    """Makes what reads the projects, and keeps what outlives a reload: connections, logins, rates."""
+
+    def __init__(self, *, session: Session, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+        self._logins: dict[str, tuple[Credential, Login]] = {}
+        self._limiters: dict[tuple[str, str], Limiter] = {}  # a rate belongs to a credential at an endpoint
+
+    def of(self, project: WatchedProject, config: Config) -> TaskSource:
+        credential = config.credentials[project.credential]
+        return TasksClient(
+            session=self._session,
+            endpoint=str(project.endpoint),
+            project_id=project.project.identity.project_id,
+            login=self._login(project.credential, credential),
+            limiter=self._limiter(project, credential.rate),
+            timeout=project.timeout,
+        )
+
+    def _login(self, name: str, credential: Credential) -> Login:
+        if name not in self._logins or self._logins[name][0] != credential:
+            self._logins[name] = (credential, _login(credential))
+        return self._logins[name][1]
+
+    def _limiter(self, project: WatchedProject, rate: float) -> Limiter:
+        place = (project.credential, project.project.identity.host)
+        if place not in self._limiters:
+            self._limiters[place] = Limiter(rate, self._clock)
+        self._limiters[place].change(rate)
+        return self._limiters[place]
+
+
+@asynccontextmanager
+async def _opened_sources(clock: Clock) -> AsyncIterator[_Sources]:
     session = open_session()
     try:
-        logins = {name: _login(credential) for name, credential in config.credentials.items()}
-        limiters: dict[tuple[str, str], Limiter] = {}  # a rate belongs to a credential at an endpoint
-
-        def watch(project: WatchedProject) -> Watch:
-            credential = config.credentials[project.credential]
-            place = (project.credential, project.project.identity.host)
-            limiter = limiters.setdefault(place, Limiter(credential.rate, clock))
-            poller = Poller(
-                project=project.project,
-                rules=_rules(project),
-                source=TasksClient(
-                    session=session,
-                    endpoint=str(project.endpoint),
-                    project_id=project.project.identity.project_id,
-                    login=logins[project.credential],
-                    limiter=limiter,
-                    timeout=project.timeout,
-                ),
-                ledger=ledger,
-                routes=config.route,
-                clock=clock,
-                told=told,
-            )
-            return Watch(poller=poller, clock=clock, log=log)
-
-        yield [watch(project) for project in config.projects]
+        yield _Sources(session=session, clock=clock)
     finally:
         await session.close()
 
 
-def _rules(project: WatchedProject) -> PollRules:
-    return PollRules(
-        cadence=project.interval,
-        baseline=project.baseline,
-        failure_severities=project.severity,
-        include=project.include,
-        exclude=project.exclude,
+def _poller(
+    project: WatchedProject,
+    config: Config,
+    *,
+    source: TaskSource,
+    ledger: Ledger,
+    told: Callable[[Sequence[Event]], None],
+    clock: Clock,
+) -> Poller:
+    return Poller(
+        project=project.project,
+        rules=rules_of(project),
+        source=source,
+        ledger=ledger,
+        routes=config.route,
+        clock=clock,
+        told=told,
     )
 
 
@@ -250,20 +243,3 @@ def _login(credential: Credential) -> Login:
             return NoLogin()
         case _:
             assert_never(credential)
-
-
-def _lane(options: ReceiverOptions, *, store: SqliteStore, clock: Clock, log: Logger) -> Lane:
-    return Lane(
-        receiver=options.name,
-        notifier=NOTIFIERS[options.type].open(options, clock=clock, log=log),
-        outbox=store,
-        rules=LaneRules(
-            timeout=options.timeout,
-            initial=options.retry.initial,
-            maximum=options.retry.max,
-            horizon=options.retry.horizon,
-        ),
-        clock=clock,
-        rng=random.Random(),  # noqa: S311  (jitter, not a secret)
-        log=log,
-    )

@@ -47,6 +47,10 @@ class StoreLostError(TaskwatchError):
     """
 
 
+class RequestError(TaskwatchError):
+    """The running daemon could not do what it was asked to, or gave no answer."""
+
+
 class SecretUnreadableError(TaskwatchError):
     """A secret could not be read. The text names where it should be, never what it is."""
 

@@ -1,15 +1,17 @@
-"""Secrets: read where they are kept, read again when they change, shown nowhere.
+"""Secrets: read where they are kept, each time they are used, shown nowhere.
 
 A `Secret` prints as `Secret(file:/run/token)`: where it is kept, never what it is.
 """
 
 import os
+import stat
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from taskwatch.errors import SecretUnreadableError
 
-MAX_SECRET_BYTES = 64 * 1024
+MAX_SECRET_BYTES: Final = 64 * 1024
 
 
 class Kept(StrEnum):
@@ -22,15 +24,13 @@ class Kept(StrEnum):
 
 
 class Secret:
-    """Text that is read when it is needed. Files are read again when they have changed."""
+    """Text that is read when it is needed, so that what others renew is new here too."""
 
-    __slots__ = ("_kept", "_read", "_stamp", "_where")
+    __slots__ = ("_kept", "_where")
 
     def __init__(self, kept: Kept, where: str) -> None:
         self._kept = kept
         self._where = where  # the text itself, a path, or a name
-        self._read: str | None = None
-        self._stamp: tuple[int, int, int] | None = None
 
     @classmethod
     def text(cls, value: str) -> "Secret":
@@ -75,10 +75,14 @@ class Secret:
             case Kept.ENV:
                 value = os.environ.get(self._where)
                 if not value:
-                    raise SecretUnreadableError(f"environment variable {self._where} is not set")
+                    raise SecretUnreadableError(
+                        f"environment variable {self._where} is not set; set it where the daemon is started"
+                    )
                 return value.strip()
             case Kept.FILE:
-                return self._from_file(Path(self._where))
+                return _read(
+                    Path(self._where), if_missing="write it there, readable for the daemon's user alone"
+                )
             case Kept.CREDENTIAL:
                 directory = os.environ.get("CREDENTIALS_DIRECTORY")
                 if not directory:
@@ -86,23 +90,46 @@ class Secret:
                         f"credential {self._where} is not readable here: $CREDENTIALS_DIRECTORY is set "
                         "only by systemd (LoadCredential=)"
                     )
-                return self._from_file(Path(directory) / self._where)
+                return _read(
+                    Path(directory) / self._where, if_missing="name it in LoadCredential= of the unit"
+                )
 
-    def _from_file(self, path: Path) -> str:
-        try:
-            status = path.stat()
-            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if self._read is None or stamp != self._stamp:
-                if status.st_size > MAX_SECRET_BYTES:
-                    raise SecretUnreadableError(
-                        f"{path} is larger than {MAX_SECRET_BYTES} bytes: not a secret"
-                    )
-                self._read = path.read_text("utf-8").strip()
-                self._stamp = stamp
-        except OSError as error:
-            raise SecretUnreadableError(f"cannot read {path}: {error.strerror}") from error
-        except UnicodeDecodeError:
-            raise SecretUnreadableError(f"{path} is not UTF-8 text") from None  # the cause holds the bytes
-        if not self._read:
-            raise SecretUnreadableError(f"{path} is empty")
-        return self._read
+
+def _read(path: Path, *, if_missing: str) -> str:
+    # Nothing is remembered: an edit within one tick of the file system's clock leaves no trace to
+    # see it by, and of a file that has gone nobody knows whether its secret still holds.
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a pipe would be waited for
+            raise SecretUnreadableError(f"{path} is not a regular file; write the secret into one")
+        with path.open("rb") as stream:
+            content = stream.read(MAX_SECRET_BYTES + 1)
+    except OSError as error:
+        raise SecretUnreadableError(
+            f"cannot read {path}: {error.strerror}; {_remedy(error, if_missing=if_missing)}"
+        ) from error
+    if len(content) > MAX_SECRET_BYTES:
+        raise SecretUnreadableError(
+            f"{path} is larger than {MAX_SECRET_BYTES} bytes: not a secret; write the secret alone into it"
+        )
+    try:
+        text = content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise SecretUnreadableError(
+            f"{path} is not UTF-8 text; write the secret as text"
+        ) from None  # it holds the bytes
+    if not text:
+        raise SecretUnreadableError(f"{path} is empty; write the secret into it")
+    return text
+
+
+def _remedy(error: OSError, *, if_missing: str) -> str:
+    match error:
+        case FileNotFoundError():
+            return if_missing
+        case IsADirectoryError():
+            return "name a file in it"
+        case PermissionError():
+            return f"let user id {os.geteuid()} read it"
+        case _:
+            return "mend that, or keep the secret elsewhere"

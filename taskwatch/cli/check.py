@@ -26,13 +26,13 @@ def check(config: Path | None) -> None:
     from taskwatch.errors import ConfigError
 
     loaded = load(find(config), kinds())
-    inspection = inspect_secrets(loaded.path, loaded.secrets)
+    inspection = inspect_secrets(loaded.secrets)
     for line in loaded.warnings:
         click.echo(f"{line} (warning)", err=True)
     for line in inspection.notes:
         click.echo(f"{line} (note)", err=True)
-    if inspection.problems:
-        raise ConfigError(list(inspection.problems))
+    if problems := [*inspection.exposed, *inspection.unreadable]:
+        raise ConfigError(problems)
     _describe(loaded)
 
 
@@ -41,7 +41,8 @@ def _describe(config: "Config") -> None:
     from taskwatch.telemetry import printable
 
     projects, receivers = _count(config.projects, "project"), _count(config.receivers, "receiver")
-    click.echo(f"{printable(str(config.path))}: ok, {projects}, {receivers}")
+    files = f" and {_count(config.files[1:], 'included file')}" if config.files[1:] else ""
+    click.echo(f"{printable(str(config.path))}{files}: ok, {projects}, {receivers}")
     print_table(
         ("PROJECT", "HOST", "POLLED EVERY"),
         [

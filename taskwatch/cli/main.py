@@ -3,28 +3,42 @@
 import importlib
 import io
 import sys
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
 from taskwatch import __version__
 from taskwatch.errors import ConfigError, TaskwatchError
 
-# name → (module, one line). `--help` answers from this table without importing anything else.
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+# name → (module, one line). `--help` and completion answer from this table without importing anything else.
 COMMANDS: Final = {
     "demo": ("taskwatch.cli.demo", "Show the whole system on this machine, with a simulated cloud."),
     "run": ("taskwatch.cli.run", "Watch: poll, record, deliver, until stopped."),
     "check": ("taskwatch.cli.check", "Validate the configuration; every error at once."),
     "poll": ("taskwatch.cli.poll", "Poll each project once, now; record and deliver what changed."),
+    "projects": ("taskwatch.cli.query", "List the projects: how fresh, polled when, what is in the way."),
     "tasks": ("taskwatch.cli.query", "List the tasks that are known."),
     "events": ("taskwatch.cli.query", "List the events that were recorded."),
-    "deliveries": ("taskwatch.cli.query", "List who was told what, when, after how many tries."),
+    "deliveries": ("taskwatch.cli.deliveries", "List who was told what; replay or drop what was not."),
+    "explain": ("taskwatch.cli.explain", "Say why an event exists, and what became of it."),
+    "wait": ("taskwatch.cli.wait", "Wait until tasks have ended; say by the exit code how."),
+    "route": ("taskwatch.cli.route", "Show which receivers an event would reach, and why."),
+    "receiver": ("taskwatch.cli.receiver", "Try a receiver with an event that says it is a test."),
+    "reload": ("taskwatch.cli.reload", "Let the running daemon read its configuration again."),
+    "state": ("taskwatch.cli.state", "Back the store up, check it, begin a new one after a loss."),
     "simulate": ("taskwatch.cli.simulate", "Serve a simulated cloud, to try a configuration against."),
     "schema": ("taskwatch.cli.schema", "Print the JSON Schema of the configuration or of an event."),
+    "completion": ("taskwatch.cli.completion", "Print what completes these commands in your shell."),
 }
-EXIT_CODES: Final = """\b
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a project could not be polled,
-75 another daemon holds the store, 78 configuration or store unusable."""
+# Of the contract, and promised for later.
+PLANNED: Final = frozenset({"init", "alerts", "ack", "resolve", "silence", "replicas"})
+CLOSING: Final = """
+-h explains a command, --debug shows tracebacks, --version says which this is.
+Exit: 0 done, 1 failed, 2 usage, 3 not all polled, 75 store held, 78 unusable.
+"""
 
 
 class _Lazy(click.Group):
@@ -39,32 +53,51 @@ class _Lazy(click.Group):
         command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         return command if isinstance(command, click.Command) else None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  (click's)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(_unknown(name))
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        commands = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)  # the group's would import each
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one screen of 24 lines by 80 columns."""
+        self.format_usage(ctx, formatter)
+        formatter.write(f"{self.help}\n\n")
+        formatter.indent()
+        formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        formatter.dedent()
+        formatter.write(CLOSING)
 
 
 @click.group(
     cls=_Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog=EXIT_CODES,
 )
 @click.version_option(__version__, prog_name="taskwatch", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 def group(debug: bool) -> None:
-    """Watch the task lists of cloud databases, and tell people when something happened.
-
-    Start with `taskwatch demo`; then write ./taskwatch.yaml and try `taskwatch check`.
-    """
+    """Watch the tasks of cloud databases; tell people when something happened."""
 
 
 def main() -> NoReturn:
     """Run a command. Errors are one line each on standard error; the exit code says the rest."""
-    debug = "--debug" in sys.argv[1:]
+    debug, arguments = _taken(sys.argv[1:])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of few letters is no error
     try:
-        code = group.main(standalone_mode=False)
+        code = group.main(arguments, standalone_mode=False)
     except click.ClickException as error:
         error.show()
         code = error.exit_code
@@ -77,6 +110,22 @@ def main() -> NoReturn:
             click.echo(line, err=True)
         code = error.exit_code if isinstance(error, TaskwatchError) else 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _taken(arguments: list[str]) -> tuple[bool, list[str]]:
+    """Take --debug out, wherever it stands: before a command, after it, after what belongs to it."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != "--debug"]
+    return len(options) < end, [*options, *arguments[end:]]
+
+
+def _unknown(name: str) -> str:
+    from difflib import get_close_matches
+
+    if name in PLANNED:
+        return f"{name} is not in this version"
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f"no command {name!r}; did you mean {close[0]}?" if close else f"no command {name!r}"
 
 
 def _lines(error: Exception) -> list[str]:

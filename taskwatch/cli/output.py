@@ -37,7 +37,7 @@ def coloured(text: str, word: str | None = None) -> str:
 def print_json(rows: Iterable[Mapping[str, object]]) -> None:
     """Print one JSON object a line. ASCII only: nothing in it can harm a terminal."""
     for row in rows:
-        click.echo(json.dumps({name: _plain(value) for name, value in row.items()}))
+        click.echo(json.dumps(dict(row), default=_plain))
 
 
 def print_table(
@@ -96,10 +96,10 @@ def _shown(value: object) -> str:
             return str(value)
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    return value
+    raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
 def counted(number: int, noun: str) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
     from taskwatch.engine.watch import Watch
     from taskwatch.model.event import Event
+    from taskwatch.store.rows import EventRow
 
 NOT_POLLED = 3  # the exit code
 DELIVERY_SECONDS = 60.0  # for what is due now; what is left is pending, and the next run's
@@ -26,7 +27,7 @@ DELIVERY_SECONDS = 60.0  # for what is due now; what is left is pending, and the
 def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bool) -> int:
     """Poll each project once, now; print, record and deliver what changed.
 
-    While a daemon runs, its store is held (exit 75); --dry-run looks at it from the side.
+    The running daemon does it, if there is one; --dry-run looks at the cloud from the side.
     """
     import asyncio
     from dataclasses import replace
@@ -34,6 +35,7 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     from taskwatch import telemetry
     from taskwatch.app import kinds
     from taskwatch.config.load import find, load
+    from taskwatch.store.lock import is_held
 
     loaded = load(find(config), kinds())
     # As configured: what a receiver of type log is given here counts as delivered.
@@ -44,7 +46,42 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     if names:
         chosen = tuple(project for project in loaded.projects if project.project.name in names)
         loaded = replace(loaded, projects=chosen)
-    return asyncio.run(_glance(loaded, as_json) if dry_run else _poll(loaded, as_json))
+    if dry_run:
+        return asyncio.run(_glance(loaded, as_json))
+    if is_held(loaded.store.path):
+        return _ask(loaded, as_json)
+    return asyncio.run(_poll(loaded, as_json))
+
+
+def _ask(config: "Config", as_json: bool) -> int:
+    """Let the running daemon poll, and tell what came of it."""
+    from taskwatch.cli.output import counted
+    from taskwatch.cli.request import ask
+    from taskwatch.model.operation import Action
+    from taskwatch.store.reader import StoreReader
+    from taskwatch.telemetry import printable
+
+    names = [watched.project.name for watched in config.projects]
+    longest = max(watched.timeout for watched in config.projects)
+    # A poll that is under way when the daemon is asked comes first.
+    polls = ask(config.store.path, Action.POLL, {"projects": names}, within=2 * longest)["polls"]
+    code = 0
+    with StoreReader(config.store.path) as reader:
+        for poll in polls:
+            events = [row for event_id in poll["events"] for row in reader.events(event_id=event_id)]
+            _print(events, as_json, project=poll["project"])
+            name = printable(poll["project"])
+            if poll["error"] is not None:
+                click.echo(f"{name}: {printable(poll['error'])}", err=True)
+                code = NOT_POLLED
+            elif not as_json:
+                read, told = counted(poll["rows"], "task"), counted(len(events), "event")
+                click.echo(f"{name}: {read} read, {told}", err=True)
+    for name in names:
+        if name not in {poll["project"] for poll in polls}:
+            click.echo(f"{printable(name)}: the running daemon does not watch it; taskwatch reload", err=True)
+            code = NOT_POLLED
+    return code
 
 
 async def _poll(config: "Config", as_json: bool) -> int:
@@ -54,7 +91,7 @@ async def _poll(config: "Config", as_json: bool) -> int:
 
     async with opened_store(config) as store, build(config, store=store) as app:
         code = await _each(app.watches, as_json, commits=True)
-        await app.keep_freshness()
+        await app.housekeeper.keep_freshness()
         ends = await asyncio.gather(
             *(lane.drained(patience=DELIVERY_SECONDS) for lane in app.lanes), return_exceptions=True
         )
@@ -108,7 +145,7 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
                 f"{printable(name)}: read in part only: {printable(str(result.listing.failure))}", err=True
             )
             code = NOT_POLLED
-        _print(result.events, as_json)
+        _print(result.events, as_json, project=name)
         if not as_json:
             read, told = counted(result.listing.rows, "task"), counted(len(result.events), "event")
             click.echo(f"{printable(name)}: {read} read, {told}", err=True)
@@ -117,7 +154,7 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
     return code
 
 
-def _print(events: "Sequence[Event]", as_json: bool) -> None:
+def _print(events: "Sequence[Event | EventRow]", as_json: bool, *, project: str) -> None:
     import json
 
     from taskwatch.cli.output import coloured, print_json
@@ -128,6 +165,4 @@ def _print(events: "Sequence[Event]", as_json: bool) -> None:
         return
     for event in events:
         kind = event.type.removeprefix("taskwatch.").ljust(18)
-        click.echo(
-            f"{coloured(kind, event.severity)} {printable(event.attributes['project'])}  {printable(event.summary)}"
-        )
+        click.echo(f"{coloured(kind, event.severity)} {printable(project)}  {printable(event.summary)}")

@@ -1,7 +1,8 @@
-"""`taskwatch tasks`, `events`, `deliveries`: what is known, what was told, to whom."""
+"""`taskwatch projects`, `tasks`, `events`: what is known."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -44,7 +45,7 @@ class _Since(click.ParamType[datetime]):
         return given if given.tzinfo is not None else given.astimezone()
 
 
-def _filters(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+def filters(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
     """Declare the options of a query, in this order, with those that every query has."""
 
     def declare(function: Command) -> Command:
@@ -70,15 +71,15 @@ _project = click.option("--project", metavar="NAME", help="Of this project.")
 _since = click.option("--since", type=_Since(), metavar="TIME", help="Since then: 2h, 7d, 2026-11-23.")
 _name = click.option("--name", metavar="GLOB", help="Tasks of this name, as Backup*.")
 _instance = click.option("--instance", metavar="NAME", help="Of this instance, by name or id.")
-_type = click.option("--type", "event_type", metavar="TYPE", help="Of this type, as task.failed.")
+type_option = click.option("--type", "event_type", metavar="TYPE", help="Of this type, as task.failed.")
 
 
 @click.command(epilog="Example: taskwatch tasks --status Running")
-@_filters(click.option("--status", help="In this status."), _name, _instance)
-def tasks(config: Path | None, as_json: bool, **filters: Any) -> None:
+@filters(click.option("--status", help="In this status."), _name, _instance)
+def tasks(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the tasks that are known, the newest first."""
-    with _reader(config) as reader:
-        rows = reader.tasks(**filters)
+    with opened_reader(config) as reader:
+        rows = reader.tasks(**chosen)
     now = datetime.now(UTC)
     if as_json:
         print_json(
@@ -121,11 +122,11 @@ def tasks(config: Path | None, as_json: bool, **filters: Any) -> None:
 
 
 @click.command(epilog="Example: taskwatch events --type task.failed --since 24h")
-@_filters(_type, _name, _instance)
-def events(config: Path | None, as_json: bool, **filters: Any) -> None:
+@filters(type_option, _name, _instance)
+def events(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the events that were recorded, the newest first. With --json, as they were told."""
-    with _reader(config) as reader:
-        rows = reader.events(**filters)
+    with opened_reader(config) as reader:
+        rows = reader.events(**chosen)
     if as_json:
         import json
 
@@ -149,64 +150,52 @@ def events(config: Path | None, as_json: bool, **filters: Any) -> None:
     )
 
 
-@click.command(epilog="Example: taskwatch deliveries --state dead")
-@_filters(
-    click.option("--receiver", metavar="NAME", help="To this receiver."),
-    click.option(
-        "--state",
-        type=click.Choice(["pending", "held", "delivered", "dead", "dropped", "suppressed"]),
-        help="In this state.",
-    ),
-    _type,
-)
-def deliveries(config: Path | None, as_json: bool, **filters: Any) -> None:
-    """List who was told what, when, after how many tries; the newest first."""
-    with _reader(config) as reader:
-        rows = reader.deliveries(**filters)
+@click.command(epilog="Example: taskwatch projects")
+@config_option
+@click.option("--project", metavar="NAME", help="Only this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
+def projects(config: Path | None, project: str | None, as_json: bool) -> None:
+    """List the projects: how fresh what is known of each is, when it is polled next, and what is in the way."""
+    from taskwatch.app import kinds
+    from taskwatch.cli.standing import standings
+    from taskwatch.config.load import find, load
+    from taskwatch.store.lock import is_held
+    from taskwatch.store.reader import StoreReader
+
+    loaded = load(find(config), kinds())
+    is_running = is_held(loaded.store.path)
+    now = datetime.now(UTC)
+    with StoreReader(loaded.store.path) as reader:
+        rows = standings(loaded, reader.projects(limit=100_000), now=now, is_running=is_running)
+    rows = [row for row in rows if project in (None, row.name)]
     if as_json:
-        print_json(
-            {
-                "event_id": row.event_id,
-                "type": row.type,
-                "project": row.project,
-                "subject": row.subject,
-                "receiver": row.receiver,
-                "route": row.path,
-                "state": row.state,
-                "attempts": row.attempts,
-                "first_attempt_at": row.first_attempt_at,
-                "last_attempt_at": row.last_attempt_at,
-                "done_at": row.done_at,
-                "reason": row.last_reason,
-                "detail": row.last_detail,
-                "why": row.why,
-            }
-            for row in rows
-        )
+        print_json(asdict(row) for row in rows)
         return
+    if not is_running:
+        click.echo("No daemon is running: this is what the last one knew.", err=True)
     print_table(
-        ("STATE", "RECEIVER", "TRIES", "EVENT", "PROJECT", "RECORDED", "DONE", "LAST TROUBLE", "EVENT ID"),
+        ("PROJECT", "STATE", "READ", "EVERY", "NEXT", "RUNNING", "TASKS", "HOST", "TROUBLE"),
         [
             (
+                row.name,
                 row.state,
-                row.receiver,
-                row.attempts,
-                row.type.removeprefix("taskwatch."),
-                row.project,
-                row.time,
-                row.done_at,
-                row.last_detail,
-                row.event_id[:SHORT_ID],
+                None if row.read_at is None else f"{age(row.read_at, now)} ago",
+                None if row.interval_seconds is None else f"{row.interval_seconds:g} s",
+                None if row.next_poll_at is None else f"in {age(now, row.next_poll_at)}",
+                row.running,
+                row.tasks,
+                row.host,
+                row.error,
             )
             for row in rows
         ],
-        empty="No deliveries match.",
-        spare=("EVENT ID", "RECORDED", "PROJECT", "DONE"),
+        empty="No such project is configured or known.",
+        spare=("HOST", "TASKS"),
     )
 
 
 @contextmanager
-def _reader(config: Path | None) -> Iterator["StoreReader"]:
+def opened_reader(config: Path | None) -> Iterator["StoreReader"]:
     from taskwatch.app import kinds
     from taskwatch.config.load import find, load
     from taskwatch.store.reader import StoreReader

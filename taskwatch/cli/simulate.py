@@ -14,7 +14,7 @@ from taskwatch.errors import TaskwatchError
 if TYPE_CHECKING:
     from taskwatch.simulator.server import SimulatedCloud
 
-_SHOWN_PROJECTS = 3
+_SHOWN_PROJECTS = 20
 
 
 @click.command()
@@ -123,6 +123,8 @@ def _greeting(cloud: "SimulatedCloud") -> str:
         f'  - {{name: {project.name}, endpoint: "{cloud.url}", project_id: "{project.project_id}"}}'
         for project in cloud.projects[:_SHOWN_PROJECTS]
     )
+    if (more := len(cloud.projects) - _SHOWN_PROJECTS) > 0:
+        projects += f"\n  # and {more} more: {cloud.url}/_simulator/projects lists them all"
     return f"""simulated cloud listening on {cloud.url}
 token: {cloud.token or "none is asked for"}
 projects: {len(cloud.projects)}, see {cloud.url}/_simulator/projects

@@ -30,7 +30,10 @@ _MAX_HEADER: Final = 64 * 1024  # tokens come in headers and can be longer than 
 _MAX_CONNECTIONS: Final = 512  # one a project in flight; below the usual limit of open files
 
 
-def open_session() -> aiohttp.ClientSession:
+Session = aiohttp.ClientSession
+
+
+def open_session() -> Session:
     """Open the connections that all projects share. It waits for nothing by itself: polls have deadlines."""
     connector = aiohttp.TCPConnector(
         # Named, for aiohttp takes another one where aiodns is installed, and that ignores nsswitch.
@@ -60,7 +63,7 @@ class TasksClient:
     def __init__(
         self,
         *,
-        session: aiohttp.ClientSession,
+        session: Session,
         endpoint: str,
         project_id: str,
         login: Login,

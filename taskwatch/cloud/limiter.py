@@ -23,14 +23,17 @@ class Limiter:
 
     def __init__(self, rate: float, clock: Clock) -> None:
         self._clock = clock
-        self._spacing = 1.0 / rate
-        self._slack = (
-            max(0.0, 1.0 - self._spacing) + _ROUNDING
-        )  # how far ahead of even spacing requests may run
+        self.change(rate)
         self._due = clock.monotonic()  # when the next request would be due at even spacing
         self._paused_until = self._due
         self._line: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+
+    def change(self, rate: float) -> None:
+        """Let so many requests a second pass from now on. A pause stays."""
+        self._spacing = 1.0 / rate
+        # How far ahead of even spacing requests may run.
+        self._slack = max(0.0, 1.0 - self._spacing) + _ROUNDING
 
     async def acquire(self, *, first: bool = False) -> None:
         """Return when the next request may be sent. Raises CloudError (throttled) during a pause.

@@ -1,31 +1,40 @@
 """What works as it is configured, and should be otherwise."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from taskwatch.config.configuration import Config
-from taskwatch.config.document import Document, KeyPath, Problem
+from taskwatch.config.document import Document, KeyPath, Problem, in_order, spell_path
 from taskwatch.config.kept import Url
+from taskwatch.config.references import entries, setting
 from taskwatch.config.schema import TokenCredential
+from taskwatch.core.route import Route
 from taskwatch.secret import Kept
 
-_Advice = Iterator[tuple[KeyPath, str]]
+_Documents = Sequence[Document]  # the main one first
 
 
-def advice(config: Config, document: Document) -> tuple[str, ...]:
-    """Say it in one printable line each, in the order of the file."""
-    said = [*_secrets_in_text(config), *_too_fast(config), *_in_clear(config)]
-    problems = [Problem(place=document.place(path), path=path, text=text) for path, text in said]
-    return tuple(problem.line(config.path) for problem in sorted(problems, key=lambda problem: problem.place))
+def advice(config: Config, documents: _Documents) -> tuple[str, ...]:
+    """Say it in one printable line each, in the order of the files."""
+    said = [
+        *_secrets_in_text(config),
+        *_too_fast(config, documents),
+        *_in_clear(config, documents),
+        *_never_told(config, documents),
+        *_never_reached(config.route, ("route",), documents[0]),
+    ]
+    return tuple(problem.line() for problem in in_order(said, documents))
 
 
-def _secrets_in_text(config: Config) -> _Advice:
+def _secrets_in_text(config: Config) -> Iterator[Problem]:
     for placed in config.secrets:
         if placed.secret.kept is Kept.TEXT and not isinstance(placed.secret, Url):
-            yield placed.path, "the secret itself stands in this file; write {file: PATH} and keep it there"
+            yield placed.problem(
+                "the secret itself stands in this file; write {file: PATH} and keep it there"
+            )
 
 
-def _too_fast(config: Config) -> _Advice:
+def _too_fast(config: Config, documents: _Documents) -> Iterator[Problem]:
     # A poll is one request at least, and the rate holds for one endpoint.
     needed: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
     for watched in config.projects:
@@ -33,15 +42,48 @@ def _too_fast(config: Config) -> _Advice:
     for (name, host), polls in needed.items():
         rate = config.credentials[name].rate
         if sum(polls) > rate:
-            text = (
+            path: KeyPath = ("credentials", name)
+            document = next(document for document in documents if document.value(path) is not None)
+            yield document.problem(
+                (*path, "rate"),
                 f"{rate:g} requests a second are fewer than the {sum(polls):.4g} that the active intervals of "
-                f"{len(polls)} projects at {host} ask for; raise the rate or the intervals"
+                f"{len(polls)} projects at {host} ask for; raise the rate or the intervals",
             )
-            yield ("credentials", name, "rate"), text
 
 
-def _in_clear(config: Config) -> _Advice:
-    for number, watched in enumerate(config.projects):
+def _in_clear(config: Config, documents: _Documents) -> Iterator[Problem]:
+    said: dict[tuple[str, KeyPath], Problem] = {}  # an endpoint under defaults is told of once
+    for watched, (spot, _) in zip(config.projects, entries(documents, "projects"), strict=True):
         has_token = isinstance(config.credentials[watched.credential], TokenCredential)
         if has_token and watched.endpoint.is_in_clear:
-            yield ("projects", number, "endpoint"), "the token crosses the network in clear; write https://"
+            (document, path), _ = setting(documents, spot, "endpoint")
+            text = "the token crosses the network in clear; write https://"
+            said.setdefault((str(document.file), path), document.problem(path, text))
+    yield from said.values()
+
+
+def _never_told(config: Config, documents: _Documents) -> Iterator[Problem]:
+    routed = set(_routed(config.route))
+    for (document, path), entry in entries(documents, "receivers"):
+        if entry["name"] not in routed:
+            yield document.problem(
+                path, "no route names this receiver, so it is told nothing; name it in a route"
+            )
+
+
+def _routed(route: Route) -> Iterator[str]:
+    yield from route.receivers
+    for child in route.routes:
+        yield from _routed(child)
+
+
+def _never_reached(route: Route, path: KeyPath, document: Document) -> Iterator[Problem]:
+    taker: KeyPath | None = None
+    for number, child in enumerate(route.routes):
+        here = (*path, "routes", number)
+        if taker is not None:
+            text = f"never asked: {spell_path(taker)} takes every event; give that one matchers, or continue: true"
+            yield document.problem(here, text)
+        elif not child.matchers and not child.continues:
+            taker = here
+        yield from _never_reached(child, here, document)

@@ -1,6 +1,6 @@
 """A configuration as the rest of taskwatch sees it: complete, consistent and frozen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from taskwatch.config.schema import (
     Document,
     Log,
     NoCredential,
+    Part,
     ProjectEntry,
     ProjectSettings,
     RootRoute,
@@ -45,9 +46,10 @@ class WatchedProject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All that one file says, with every default filled in."""
+    """All that the files say, with every default filled in."""
 
-    path: Path
+    path: Path  # of the main file
+    files: tuple[Path, ...]  # all that were read, the main one first
     store: Store
     log: Log
     credentials: Mapping[str, Credential]
@@ -59,34 +61,45 @@ class Config:
 
 
 def resolve(
-    file: Path,
-    document: Document,
+    main: Document,
+    included: Sequence[Part],
     *,
+    files: tuple[Path, ...],
     kinds: Mapping[str, type[ReceiverOptions]],
     secrets: tuple[PlacedSecret, ...],
 ) -> Config:
-    """Fill in what the file leaves to defaults. The document must be free of mistakes."""
-    receivers = document.receivers or (kinds["log"](name=IMPLIED_RECEIVER, type="log"),)
+    """Fill in what the files leave to defaults. They must be free of mistakes."""
+    parts = (main, *included)
+    credentials: dict[str, Credential] = {}
+    for part in parts:
+        credentials |= part.credentials
+    receivers = tuple(receiver for part in parts for receiver in part.receivers)
+    receivers = receivers or (kinds["log"](name=IMPLIED_RECEIVER, type="log"),)
+    defaults = [main.defaults, *(_merged(main.defaults, part.defaults) for part in included)]
     return Config(
-        path=file,
-        store=document.store,
-        log=document.log,
-        credentials=document.credentials,
-        projects=tuple(_watched(entry, document) for entry in document.projects),
+        path=files[0],
+        files=files,
+        store=main.store,
+        log=main.log,
+        credentials=credentials,
+        projects=tuple(
+            _watched(_merged(inherited, entry), entry, only=next(iter(credentials)))
+            for part, inherited in zip(parts, defaults, strict=True)
+            for entry in part.projects
+        ),
         receivers=receivers,
-        route=_route(document.route, tuple(receiver.name for receiver in receivers)),
+        route=_route(main.route, tuple(receiver.name for receiver in receivers)),
         secrets=secrets,
     )
 
 
-def _watched(entry: ProjectEntry, document: Document) -> WatchedProject:
-    settings = _merged(document.defaults, entry)
+def _watched(settings: ProjectSettings, entry: ProjectEntry, *, only: str) -> WatchedProject:
     assert settings.endpoint is not None  # noqa: S101 - references.py has told of those without
     identity = Identity(service=settings.service, host=settings.endpoint.host, project_id=entry.project_id)
     return WatchedProject(
         project=Project(identity=identity, name=entry.name, labels=settings.labels),
         endpoint=settings.endpoint,
-        credential=settings.credential or next(iter(document.credentials)),
+        credential=settings.credential or only,
         interval=settings.interval,
         timeout=settings.timeout,
         baseline=settings.baseline,
@@ -96,11 +109,11 @@ def _watched(entry: ProjectEntry, document: Document) -> WatchedProject:
     )
 
 
-def _merged(defaults: ProjectSettings, entry: ProjectEntry) -> ProjectSettings:
-    """Return the defaults with what the project says itself; only labels are merged key by key."""
-    said = entry.model_fields_set & ProjectSettings.model_fields.keys()
-    own = {name: getattr(entry, name) for name in said}
-    return defaults.model_copy(update={**own, "labels": {**defaults.labels, **entry.labels}})
+def _merged(inherited: ProjectSettings, own: ProjectSettings) -> ProjectSettings:
+    """Return what is inherited with what is said instead; only labels are merged key by key."""
+    said = own.model_fields_set & ProjectSettings.model_fields.keys()
+    update = {name: getattr(own, name) for name in said}
+    return inherited.model_copy(update={**update, "labels": {**inherited.labels, **own.labels}})
 
 
 def _route(section: RootRoute | ChildRoute, inherited: tuple[str, ...]) -> Route:

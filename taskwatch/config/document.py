@@ -1,6 +1,6 @@
-"""A configuration file as it was read: text, lists and mappings, and where each of them stands."""
+"""One file of a configuration as it was read: text, lists and mappings, and where each of them stands."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -25,24 +25,26 @@ START: Final = Place(1, 1)
 class Problem:
     """One mistake: where, under which keys, what is wrong and what to write instead."""
 
-    place: Place
+    file: Path
+    place: Place | None  # none where the file as a whole is meant
     path: KeyPath
     text: str
 
-    def line(self, file: Path) -> str:
+    def line(self) -> str:
         """Return the one line that is printed, harmless to a terminal."""
-        where = f"{file}:{self.place.line}:{self.place.column}"
+        where = f"{self.file}:{self.place.line}:{self.place.column}" if self.place else str(self.file)
         return printable(": ".join(part for part in (where, spell_path(self.path), self.text) if part))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """One file. `problems` are the mistakes that did not keep the rest from being read."""
+    """One file, with the mistakes that were found in reading it."""
 
     file: Path
     root: dict[str, Value]
     places: Mapping[KeyPath, Place]  # of the key in a mapping, of the item in a list
     problems: tuple[Problem, ...] = ()
+    is_whole: bool = True  # whether it was read to its end; if not, it holds one problem and nothing else
 
     @property
     def directory(self) -> Path:
@@ -72,6 +74,22 @@ class Document:
         while path not in self.places and path:
             path = path[:-1]
         return self.places.get(path, START)
+
+    def problem(self, path: KeyPath, text: str) -> Problem:
+        """Say what is wrong at the path."""
+        return Problem(file=self.file, place=self.place(path), path=path, text=text)
+
+    def spot(self, path: KeyPath, seen_from: "Document") -> str:
+        """Name the path to people who look at a file: `projects[0] in line 3`, `projects[0] in b.yaml:3`."""
+        line = self.place(path).line
+        return f"{spell_path(path)} in " + (f"line {line}" if self is seen_from else f"{self.file}:{line}")
+
+
+def in_order(problems: Iterable[Problem], documents: Iterable[Document]) -> list[Problem]:
+    """Sort the problems as a reader meets them: file by file, from top to bottom."""
+    files = list(dict.fromkeys(document.file for document in documents))
+    order = {file: number for number, file in enumerate(files)}
+    return sorted(problems, key=lambda problem: (order[problem.file], problem.place or START))
 
 
 def spell_path(path: KeyPath) -> str:

@@ -25,6 +25,7 @@ _RATE: Final = re.compile(r"([0-9]{1,6})/(s|m|h)")
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _NAME_LENGTH: Final = 100
+_SHOWN: Final = 20  # of the words that are known, in an error
 # Alertmanager's labels of an alert; a project's labels stand beside them under their own names.
 _TAKEN_LABELS: Final = frozenset(
     {"severity", "project", "task", "job_id", "instance_name", "instance_id", "alertname"}
@@ -39,11 +40,12 @@ def is_off(value: object) -> bool:
 
 def nearest(word: str, words: Iterable[str]) -> str:
     """Say which of the words was probably meant, or what the words are."""
-    known = list(words)
+    known = list(dict.fromkeys(words))
     close = get_close_matches(word, known, n=1)
     if close:
         return f"did you mean {close[0]}?"
-    return f"known here: {', '.join(known) or 'none'}"
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return f"known here: {', '.join(known[:_SHOWN]) or 'none'}{more}"
 
 
 def beside(directory: object, path: str) -> Path:

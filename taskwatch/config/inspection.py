@@ -22,18 +22,24 @@ from taskwatch.secret import Kept, Secret
 class PlacedSecret:
     """A secret, and where the configuration speaks of it."""
 
+    source: Path  # the file of the configuration
     path: KeyPath
     place: Place
     secret: Secret
     file: Path | None = None  # where it is kept, if in a file
+
+    def problem(self, text: str) -> Problem:
+        """Say what is wrong with it."""
+        return Problem(file=self.source, place=self.place, path=self.path, text=text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """What came of it, as printable lines."""
 
-    problems: tuple[str, ...]
-    notes: tuple[str, ...]  # what cannot be told from here
+    exposed: tuple[str, ...] = ()  # readable by everybody on this machine: never to be used
+    unreadable: tuple[str, ...] = ()  # now; the next minute may mend it
+    notes: tuple[str, ...] = ()  # what cannot be told from here
 
 
 def find_secrets(parsed: BaseModel, document: Document) -> tuple[PlacedSecret, ...]:
@@ -41,17 +47,27 @@ def find_secrets(parsed: BaseModel, document: Document) -> tuple[PlacedSecret, .
     return tuple(_placed(path, secret, document) for path, secret in _secrets(parsed, ()))
 
 
-def inspect_secrets(file: Path, secrets: Iterable[PlacedSecret]) -> Inspection:
-    """Read every secret of the configuration `file` once and forget it."""
-    problems: list[str] = []
+def inspect_secrets(secrets: Iterable[PlacedSecret]) -> Inspection:
+    """Read every secret once and forget it."""
+    exposed: list[str] = []
+    unreadable: list[str] = []
     notes: list[str] = []
     for placed in secrets:
         if placed.secret.kept is Kept.CREDENTIAL and not os.environ.get("CREDENTIALS_DIRECTORY"):
             text = "not readable here; systemd hands it to the daemon alone (LoadCredential=)"
-            notes.append(_line(file, placed, text))
-        elif (obstacle := _obstacle(placed)) is not None:
-            problems.append(_line(file, placed, obstacle))
-    return Inspection(problems=tuple(problems), notes=tuple(notes))
+            notes.append(placed.problem(text).line())
+            continue
+        try:
+            placed.secret.reveal()
+        except SecretUnreadableError as error:
+            unreadable.append(placed.problem(str(error)).line())
+            continue
+        if placed.file is not None and _is_readable_by_all(placed.file):
+            text = (
+                f"everybody on this machine can read {placed.file}; chmod 600 it, for the daemon's user alone"
+            )
+            exposed.append(placed.problem(text).line())
+    return Inspection(exposed=tuple(exposed), unreadable=tuple(unreadable), notes=tuple(notes))
 
 
 def _secrets(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
@@ -73,36 +89,12 @@ def _placed(path: KeyPath, secret: Secret, document: Document) -> PlacedSecret:
     value = document.value(path)
     file = value.get("file") if isinstance(value, dict) else None
     return PlacedSecret(
+        source=document.file,
         path=path,
         place=document.place(path),
         secret=secret,
         file=beside(document.directory, file) if isinstance(file, str) else None,
     )
-
-
-def _line(file: Path, placed: PlacedSecret, text: str) -> str:
-    return Problem(place=placed.place, path=placed.path, text=text).line(file)
-
-
-def _obstacle(placed: PlacedSecret) -> str | None:
-    """Say why the secret cannot be used, and the remedy; None if it can."""
-    try:
-        placed.secret.reveal()
-    except SecretUnreadableError as error:
-        return f"{error}; {_remedy(placed.secret.kept)}"
-    if placed.file is not None and _is_readable_by_all(placed.file):
-        return f"everybody on this machine can read {placed.file}; chmod 600 it, for the daemon's user alone"
-    return None
-
-
-def _remedy(kept: Kept) -> str:
-    match kept:
-        case Kept.FILE:
-            return "write it there, readable for the daemon's user alone"
-        case Kept.ENV:
-            return "set it where the daemon is started"
-        case Kept.CREDENTIAL | Kept.TEXT:
-            return "name it in LoadCredential= of the unit"
 
 
 def _is_readable_by_all(file: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.config.schema import document_model
+from taskwatch.config.schema import Document, with_receivers
 
 
 class _WithoutTitles(GenerateJsonSchema):
@@ -17,8 +17,8 @@ class _WithoutTitles(GenerateJsonSchema):
 
 
 def json_schema(kinds: Mapping[str, type[ReceiverOptions]]) -> dict[str, Any]:
-    """Return the JSON Schema of a configuration file, with receivers of these kinds."""
-    schema = document_model(kinds).model_json_schema(schema_generator=_WithoutTitles)
+    """Return the JSON Schema of a configuration file, main or included, with receivers of these kinds."""
+    schema = with_receivers(Document, kinds).model_json_schema(schema_generator=_WithoutTitles)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

@@ -1,8 +1,9 @@
-"""From a file to a Config: every mistake is told at once, or there is none."""
+"""From files to a Config: every mistake is told at once, or there is none."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,9 @@ from pydantic import ValidationError
 from taskwatch.config import schema
 from taskwatch.config.advice import advice
 from taskwatch.config.configuration import Config, resolve
-from taskwatch.config.document import Document, Problem
+from taskwatch.config.document import Document, Problem, in_order
+from taskwatch.config.include import read_files
 from taskwatch.config.inspection import find_secrets
-from taskwatch.config.parse import read
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.references import wrong_references
 from taskwatch.errors import ConfigError
@@ -39,31 +40,41 @@ def find(explicit: Path | None) -> Path:
 
 
 def load(path: Path, kinds: Mapping[str, type[ReceiverOptions]]) -> Config:
-    """Read the file with receivers of these kinds; no secret is read.
+    """Read the file and those it includes, with receivers of these kinds; no secret is read.
 
-    Raises ConfigError with every mistake, in the order of the file.
+    Raises ConfigError with every mistake, in the order of the files.
     """
-    document = read(path)
-    parsed = _parsed(document, kinds)
-    secrets = find_secrets(parsed, document)
-    config = resolve(path, parsed, kinds=kinds, secrets=secrets)
-    return replace(config, warnings=advice(config, document))
+    documents = read_files(path)
+    parts = _parsed(documents, kinds)
+    main, *included = parts
+    assert isinstance(main, schema.Document)  # noqa: S101 - the others are not
+    config = resolve(
+        main,
+        included,
+        files=tuple(document.file for document in documents),
+        kinds=kinds,
+        secrets=tuple(chain.from_iterable(map(find_secrets, parts, documents))),
+    )
+    return replace(config, warnings=advice(config, documents))
 
 
-def _parsed(document: Document, kinds: Mapping[str, type[ReceiverOptions]]) -> schema.Document:
-    problems = [*document.problems, *wrong_references(document)]
-    try:
-        parsed = schema.document_model(kinds).model_validate(document.root, context=document.directory)
-    except ValidationError as error:
-        problems += _problems(error, document)
-    else:
-        if not problems:
-            return parsed
-    problems.sort(key=lambda problem: problem.place)
-    raise ConfigError([problem.line(document.file) for problem in problems])
+def _parsed(documents: Sequence[Document], kinds: Mapping[str, type[ReceiverOptions]]) -> list[schema.Part]:
+    problems = [problem for document in documents for problem in document.problems]
+    if all(document.is_whole for document in documents):
+        problems += wrong_references(documents)
+    parts: list[schema.Part] = []
+    model = schema.with_receivers(schema.Part, kinds)
+    models = [schema.with_receivers(schema.Document, kinds), *[model] * (len(documents) - 1)]
+    for document, model in zip(documents, models, strict=True):
+        try:
+            parts.append(model.model_validate(document.root, context=document.directory))
+        except ValidationError as error:
+            problems += _problems(error, document)
+    if problems:
+        raise ConfigError([problem.line() for problem in in_order(problems, documents)])
+    return parts
 
 
 def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
     for line in error.errors(include_url=False, include_input=False):
-        path = document.written(line["loc"])
-        yield Problem(place=document.place(path), path=path, text=line["msg"])
+        yield document.problem(document.written(line["loc"]), line["msg"])

@@ -7,6 +7,7 @@ Invariants:
 - No value of the file stands in an error, only keys: a secret that YAML stumbles over is not shown.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,6 @@ import yaml
 
 from taskwatch.config.document import START, Document, KeyPath, Place, Problem, Value
 from taskwatch.config.fields import is_off
-from taskwatch.errors import ConfigError
-from taskwatch.telemetry import printable
 
 MAX_BYTES: Final = 1024 * 1024
 MAX_NODES: Final = 100_000  # after aliases are expanded
@@ -25,19 +24,21 @@ MAX_DEPTH: Final = 50
 
 
 def read(file: Path) -> Document:
-    """Read one file. Raises ConfigError where it cannot be understood as a whole."""
+    """Read one file. What cannot be understood as a whole is a document of one problem."""
     try:
-        return _Reading(_text(file)).document(file)
+        return _Reading(file, _text(file)).document()
     except _UnreadableError as error:
-        raise ConfigError([error.problem.line(file)]) from error
+        problem = Problem(file=file, place=error.place, path=error.path, text=str(error))
+        return Document(file=file, root={}, places={}, problems=(problem,), is_whole=False)
 
 
 class _UnreadableError(Exception):
     """The rest of the file cannot be understood."""
 
-    def __init__(self, place: Place, text: str, path: KeyPath = ()) -> None:
+    def __init__(self, place: Place | None, text: str, path: KeyPath = ()) -> None:
         super().__init__(text)
-        self.problem = Problem(place=place, path=path, text=text)
+        self.place = place
+        self.path = path
 
 
 def _text(file: Path) -> str:
@@ -45,10 +46,7 @@ def _text(file: Path) -> str:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        remedy = (
-            "give the daemon's user the right to read it" if file.exists() else "write it, or name another"
-        )
-        raise ConfigError([printable(f"{file}: cannot be read: {error.strerror}; {remedy}")]) from error
+        raise _UnreadableError(None, f"cannot be read: {error.strerror}; {remedy(error)}") from error
     if len(content) > MAX_BYTES:
         raise _UnreadableError(START, "larger than 1 MiB; write what all projects share once, under defaults")
     try:
@@ -56,6 +54,17 @@ def _text(file: Path) -> str:
     except UnicodeDecodeError as error:
         place = _place_after(content[: error.start].decode("utf-8", "replace"))
         raise _UnreadableError(place, "not UTF-8 text; save the file as UTF-8") from error
+
+
+def remedy(error: OSError) -> str:
+    """Say what to do about a file that cannot be read."""
+    match error:
+        case IsADirectoryError():
+            return "name a file in it, as taskwatch.yaml"
+        case PermissionError():
+            return f"let user id {os.geteuid()} read it"
+        case _:
+            return "write it, or name another"
 
 
 def _place_after(before: str) -> Place:
@@ -76,7 +85,8 @@ _Node = str | _Collection
 class _Reading:
     """Reads one text: first the nodes as they are written, then the values with their places."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, file: Path, text: str) -> None:
+        self._file = file
         self._text = text
         self._events = self._parsed()
         self._anchors: dict[str, _Node] = {}
@@ -84,14 +94,14 @@ class _Reading:
         self._places: dict[KeyPath, Place] = {}
         self._values = 0
 
-    def document(self, file: Path) -> Document:
+    def document(self) -> Document:
         node = self._root()
         if isinstance(node, str) and is_off(node):
             node = _Collection(is_mapping=True, entries=())
         root = self._value(node, ())
         if not isinstance(root, dict):
             raise _UnreadableError(START, "not a mapping; write keys, as in projects:")
-        return Document(file=file, root=root, places=self._places, problems=tuple(self._problems))
+        return Document(file=self._file, root=root, places=self._places, problems=tuple(self._problems))
 
     def _parsed(self) -> Iterator[yaml.Event]:
         try:
@@ -173,7 +183,7 @@ class _Reading:
             self._wrong(_place(event), path, "a tag is not allowed; put text that begins with ! in quotes")
 
     def _wrong(self, place: Place, path: KeyPath, text: str) -> None:
-        self._problems.append(Problem(place=place, path=path, text=text))
+        self._problems.append(Problem(file=self._file, place=place, path=path, text=text))
 
     def _value(self, node: _Node, path: KeyPath) -> Value:
         self._values += 1

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, Union
+from typing import Annotated, Any, Final, Literal, Self, TypeVar, Union
 
 from pydantic import (
     BeforeValidator,
@@ -35,6 +35,7 @@ from taskwatch.config.fields import (
     at_least_one,
     between,
     empty_if_off,
+    is_off,
     mapping_if_off,
     not_yet,
 )
@@ -77,8 +78,9 @@ class Store(Section):
 
 
 class Log(Section):
-    format: Annotated[Literal["auto", "console", "json"], not_yet("journal")] = default(
-        "auto", "auto is console on a terminal and json elsewhere"
+    format: Literal["auto", "console", "json", "journal"] = default(
+        "auto",
+        "auto is journal when standard error is connected to the journal, console on a terminal, json elsewhere",
     )
     level: Literal["debug", "info", "warning", "error"] = default("info", "the least that is logged")
 
@@ -209,31 +211,60 @@ class ChildRoute(RouteKeys):
     continue_: Switch = Field(False, alias="continue", description="let the routes after this one see it too")
 
 
-class Document(Section):
+def _patterns(value: object) -> object:
+    if is_off(value):
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+class Part(Section):
+    """What every file of a configuration may hold; an included file holds nothing else."""
+
+    credentials: Annotated[dict[Name, AnyCredential], BeforeValidator(mapping_if_off)] = Field(
+        {},
+        examples=["{otc: {type: token, token: {file: PATH}}}"],
+        description="logins, named once and used by many projects",
+    )
+    defaults: ProjectSettings = default(
+        {}, "holds for every project that does not say otherwise; in an included file for those of the file"
+    )
+    projects: Annotated[tuple[ProjectEntry, ...], BeforeValidator(empty_if_off)] = Field(
+        (),
+        examples=["[{name: prod, endpoint: https://HOST, project_id: ID}]"],
+        description="what is watched",
+    )
+    receivers: tuple[ReceiverOptions, ...] = ()
+
+    @classmethod
+    def unknown(cls, key: str) -> str:
+        of_main = Document.keys()
+        if key in of_main:
+            return f"not in an included file, which holds {', '.join(cls.keys())}; write it in the main file"
+        return super().unknown(key)
+
+
+class Document(Part):
     """The configuration of taskwatch."""
 
     store: Store = default({}, "what is kept, and for how long")
     log: Log = default({}, "the daemon's own log, on standard error")
     server: NotYet = None
     heartbeat: NotYet = None
-    include: NotYet = None
-    credentials: Annotated[dict[Name, AnyCredential], BeforeValidator(at_least_one)] = Field(
-        examples=["{otc: {type: token, token: {file: PATH}}}"],
-        description="logins, named once and used by many projects",
+    include: Annotated[
+        tuple[Text, ...], BeforeValidator(_patterns, json_schema_input_type=Text | list[Text])
+    ] = default(
+        [], "further files, with credentials, projects, receivers and defaults of their own: a glob or a list"
     )
-    defaults: ProjectSettings = default({}, "holds for every project that does not say otherwise")
-    projects: Annotated[tuple[ProjectEntry, ...], BeforeValidator(at_least_one)] = Field(
-        examples=["[{name: prod, endpoint: https://HOST, project_id: ID}]"],
-        description="what is watched",
-    )
-    receivers: tuple[ReceiverOptions, ...] = ()
     route: RootRoute = default({}, "which receivers an event goes to; all of them where nothing is said")
     mute: NotYet = None
 
 
-def document_model(kinds: Mapping[str, type[ReceiverOptions]]) -> type[Document]:
+AnyPart = TypeVar("AnyPart", bound=Part)
+
+
+def with_receivers(model: type[AnyPart], kinds: Mapping[str, type[ReceiverOptions]]) -> type[AnyPart]:
     """Return the model of a file whose receivers are of these kinds."""
     one: Any = Annotated[Union[tuple(kinds.values())], by_type(kinds, PLANNED_RECEIVERS)]  # noqa: UP007 - made at run time
     many: Any = Annotated[tuple[one, ...], BeforeValidator(empty_if_off)]
     receivers = default([], "who is told; without any, a receiver of type log, named log")
-    return create_model("Document", __base__=Document, __doc__=Document.__doc__, receivers=(many, receivers))
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, receivers=(many, receivers))

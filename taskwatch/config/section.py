@@ -82,9 +82,9 @@ class Section(BaseModel):
             case "value_error":
                 return str(line["ctx"]["error"])
             case "extra_forbidden":
-                return f"unknown key; {nearest(str(line['loc'][-1]), cls.keys())}"
+                return cls.unknown(str(line["loc"][-1]))
             case "missing":
-                return cls._missing(str(line["loc"][-1]))
+                return cls.missing(str(line["loc"][-1]))
             case "enum" | "literal_error" if isinstance(line["input"], str):
                 return f"unknown word; {nearest(line['input'], _QUOTED.findall(line['ctx']['expected']))}"
             case known if known in _TEXTS:
@@ -98,7 +98,13 @@ class Section(BaseModel):
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     @classmethod
-    def _missing(cls, key: str) -> str:
+    def unknown(cls, key: str) -> str:
+        """Say what to write instead of a key that there is not."""
+        return f"unknown key; {nearest(key, cls.keys())}"
+
+    @classmethod
+    def missing(cls, key: str) -> str:
+        """Say how a key is written that must be there."""
         field = cls.model_fields.get(key)
         example = field.examples[0] if field is not None and field.examples else "..."
         return f"missing; write {key}: {example}"

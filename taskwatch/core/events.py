@@ -50,12 +50,36 @@ def task_event(
         project=project,
         subject=task.job_id,
         sequence=sequence,
-        severity=_severity(kind, transition, failure_severities),
+        severity=severity_of(
+            kind,
+            task=task.name,
+            change=(transition.from_status, transition.to_status),
+            failure_severities=failure_severities,
+        ),
         summary=_summary(transition, kind),
         time=reading.observed_at,
         data={"task": _task_data(task), "transition": _transition_data(transition, reading)},
         attributes=_task_attributes(transition),
     )  # fmt: skip
+
+
+def severity_of(
+    kind: EventType,
+    *,
+    task: str,
+    change: tuple[str | None, str],
+    failure_severities: Sequence[tuple[str, Severity]],
+) -> Severity:
+    """Return how much an event of this kind, about a task of this name, matters."""
+    match kind:
+        case EventType.TASK_FAILED:
+            return next((s for glob, s in failure_severities if fnmatchcase(task, glob)), Severity.CRITICAL)
+        case EventType.TASK_CANCELED:
+            return Severity.WARNING
+        case EventType.TASK_CHANGED:
+            return Severity.INFO if change == (PENDING, RUNNING) else Severity.WARNING
+        case _:
+            return Severity.INFO
 
 
 def baseline_event(
@@ -80,6 +104,22 @@ def baseline_event(
     )
 
 
+def receiver_test_event(receiver: str, *, at: datetime) -> Event:
+    """Make the event by which an operator tries a receiver. Its type is one of its own: it is about nothing."""
+    return _frozen(
+        id_=_id("receiver", receiver, EventType.RECEIVER_TEST, _utc(at, timespec="microseconds")),
+        type_=EventType.RECEIVER_TEST,
+        source=f"/taskwatch/receiver/{quote(receiver, safe='')}",
+        subject=receiver,
+        sequence=1,
+        severity=Severity.INFO,
+        summary=_cut(f"This is a test of the receiver {receiver} by taskwatch. Nothing has happened."),
+        time=at,
+        data={"receiver": {"name": receiver}},
+        attributes={},
+    )
+
+
 def _event(
     *,
     id_: EventId,
@@ -94,19 +134,16 @@ def _event(
     attributes: dict[str, str],
 ) -> Event:
     identity = project.identity
-    cloud_event = {
-        "specversion": "1.0",
-        "id": id_,
-        "source": f"/taskwatch/{identity.service}/{quote(identity.project_id, safe='')}",
-        "type": type_,
-        "subject": subject,
-        "time": _utc(time, timespec="milliseconds"),
-        "datacontenttype": "application/json",
-        "dataschema": DATASCHEMA,
-        "data": {
-            "severity": severity,
-            "summary": summary,
-            "sequence": sequence,
+    return _frozen(
+        id_=id_,
+        type_=type_,
+        source=f"/taskwatch/{identity.service}/{quote(identity.project_id, safe='')}",
+        subject=subject,
+        sequence=sequence,
+        severity=severity,
+        summary=summary,
+        time=time,
+        data={
             "project": {
                 "name": project.name,
                 "project_id": identity.project_id,
@@ -115,6 +152,38 @@ def _event(
             },
             **data,
         },
+        attributes={
+            "project": project.name,
+            "project_id": identity.project_id,
+            **attributes,
+            **{LABEL_PREFIX + name: value for name, value in project.labels.items()},
+        },
+    )
+
+
+def _frozen(
+    *,
+    id_: EventId,
+    type_: EventType,
+    source: str,
+    subject: str,
+    sequence: int,
+    severity: Severity,
+    summary: str,
+    time: datetime,
+    data: dict[str, Any],
+    attributes: dict[str, str],
+) -> Event:
+    cloud_event = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": source,
+        "type": type_,
+        "subject": subject,
+        "time": _utc(time, timespec="milliseconds"),
+        "datacontenttype": "application/json",
+        "dataschema": DATASCHEMA,
+        "data": {"severity": severity, "summary": summary, "sequence": sequence, **data},
     }
     return Event(
         id=id_,
@@ -125,20 +194,17 @@ def _event(
         summary=summary,
         time=time,
         body=msgspec.json.encode(cloud_event),
-        attributes={
-            "type": type_,
-            "severity": severity,
-            "project": project.name,
-            "project_id": identity.project_id,
-            **attributes,
-            **{LABEL_PREFIX + name: value for name, value in project.labels.items()},
-        },
+        attributes={"type": type_, "severity": severity, **attributes},
     )
 
 
 def _event_id(identity: Identity, *parts: str | int | None) -> EventId:
+    return _id(identity.service, identity.host, identity.project_id, *parts)
+
+
+def _id(*parts: str | int | None) -> EventId:
     # A JSON array: no two contents give one text.
-    content = msgspec.json.encode([ID_SCHEME, identity.service, identity.host, identity.project_id, *parts])
+    content = msgspec.json.encode([ID_SCHEME, *parts])
     digest = hashlib.sha256(content).digest()
     return EventId(ID_PREFIX + base64.b32encode(digest).decode("ascii").rstrip("=").lower())
 
@@ -148,22 +214,6 @@ def _task_event_type(transition: Transition) -> EventType:
     if ending is not None:
         return ending
     return EventType.TASK_STARTED if transition.from_status is None else EventType.TASK_CHANGED
-
-
-def _severity(
-    kind: EventType, transition: Transition, failure_severities: Sequence[tuple[str, Severity]]
-) -> Severity:
-    match kind:
-        case EventType.TASK_FAILED:
-            name = transition.task.name
-            return next((s for glob, s in failure_severities if fnmatchcase(name, glob)), Severity.CRITICAL)
-        case EventType.TASK_CANCELED:
-            return Severity.WARNING
-        case EventType.TASK_CHANGED:
-            is_start = (transition.from_status, transition.to_status) == (PENDING, RUNNING)
-            return Severity.INFO if is_start else Severity.WARNING
-        case _:
-            return Severity.INFO
 
 
 def _summary(transition: Transition, kind: EventType) -> str:

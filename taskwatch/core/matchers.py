@@ -6,7 +6,7 @@ missing is empty text.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol, assert_never
 
@@ -47,7 +47,7 @@ class Matcher:
     name: str
     operator: Operator
     value: str
-    pattern: _Pattern | None = None
+    pattern: _Pattern | None = field(default=None, compare=False)  # the value, compiled
 
     def __str__(self) -> str:
         return f'{self.name} {self.operator} "{self.value}"'

@@ -25,10 +25,16 @@ class Breaker:
         self.failures = 0  # in a row
         self.successes = 0
         self.is_down = False
-        self.is_paused = False  # until the daemon is started anew
+        self.is_paused = False  # until an operator acts
         self._resume_at = 0.0  # any success ends it
         self._asked_until = 0.0
         self._failed_at = 0.0
+
+    def forget(self, *, initial: float) -> None:
+        """Think well of the receiver again: it is another one now, or somebody has seen to it."""
+        self.failures, self.is_down, self.is_paused = 0, False, False
+        self._resume_at = self._asked_until = 0.0
+        self._initial = initial
 
     def succeeded(self) -> None:
         self.successes += 1

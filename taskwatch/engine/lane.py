@@ -13,12 +13,14 @@ import asyncio
 import heapq
 import random
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from taskwatch.clock import Clock
 from taskwatch.core.backoff import delay
+from taskwatch.engine.attempt import try_once
 from taskwatch.engine.breaker import Breaker
 from taskwatch.engine.ports import DeliveryError, Notifier, Outbox
 from taskwatch.errors import StoreFailedError
@@ -86,6 +88,7 @@ class Lane:
         self._rules = rules
         self._clock = clock
         self._rng = rng
+        self._unbound_log = log
         self._log = log.bind(receiver=receiver)
         self._wake = asyncio.Event()
         self._has_more = True  # the store may hold pending deliveries that are not in memory
@@ -100,10 +103,37 @@ class Lane:
         self._reload_at = 0.0  # monotonic
         self._is_unreadable = False
         self._fatal: Exception | None = None
+        self._closings: set[asyncio.Task[None]] = set()  # of notifiers that were replaced
+        self.passed_at = clock.monotonic()  # when it last looked for work: it does so every RELOAD_SECONDS
 
     def wake(self) -> None:
         """Say that there may be something new to deliver."""
         self._has_more = True
+        self._wake.set()
+
+    def adopt(self, *, receiver: str, notifier: Notifier, rules: LaneRules) -> None:
+        """Go on with the same queue through another notifier, by other rules, under another name perhaps.
+
+        Attempts in flight end with the notifier that they began with; then it is closed.
+        """
+        closing = asyncio.create_task(_close_after(tuple(self._attempts), self._notifier))
+        self._closings.add(closing)
+        closing.add_done_callback(self._closings.discard)
+        self.receiver = receiver
+        self._notifier = notifier
+        self._rules = rules
+        self._log = self._unbound_log.bind(receiver=receiver)
+        self.trust()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits for an operator."""
+        return self._breaker.is_paused
+
+    def trust(self) -> None:
+        """Forget what failures said of the receiver: somebody has seen to it. A paused one goes on."""
+        self._breaker.forget(initial=self._rules.initial)
+        self._try_again_now()
         self._wake.set()
 
     def stop(self) -> None:
@@ -113,7 +143,7 @@ class Lane:
 
     async def close(self) -> None:
         """Close the notifier's connections, once `run` has ended."""
-        await self._notifier.close()
+        await asyncio.gather(*self._closings, self._notifier.close())
 
     async def run(self, *, drain: float = 10.0) -> None:
         """Deliver until stopped; then give what is in flight `drain` seconds.
@@ -123,6 +153,7 @@ class Lane:
         try:
             while not self._stopping and self._fatal is None:
                 self._wake.clear()
+                self.passed_at = self._clock.monotonic()
                 self._reload_when_due()
                 await self._refill()
                 self._begin()
@@ -255,22 +286,8 @@ class Lane:
         await asyncio.shield(recording)
 
     async def _send(self, item: _Item, body: bytes) -> DeliveryError | None:
-        """Try once. The only place where an exception becomes an outcome."""
-        message = Message(event_id=item.queued.event_id, body=body, attempt=item.attempts + 1)
-        try:
-            async with asyncio.timeout(self._rules.timeout):
-                await self._notifier.notify(message)
-        except DeliveryError as error:
-            return error
-        except TimeoutError:
-            return DeliveryError(Reason.TIMEOUT, f"no answer within {self._rules.timeout:g} s")
-        except asyncio.CancelledError:
-            if (attempt := asyncio.current_task()) is not None and attempt.cancelling():
-                raise  # meant for us, not a mistake of the notifier
-            return DeliveryError(Reason.BROKEN, "the notifier raised CancelledError")
-        except Exception as error:  # noqa: BLE001  (a notifier's mistake is an outcome; its text may hold a secret)
-            return DeliveryError(Reason.BROKEN, f"the notifier raised {type(error).__name__}")
-        return None
+        message = Message(event_id=item.queued.event_id, body=body, replay=item.queued.replay)
+        return await try_once(self._notifier, message, timeout=self._rules.timeout)
 
     def _judge(self, item: _Item, failure: DeliveryError | None) -> Outcome:
         now = self._clock.monotonic()
@@ -297,11 +314,14 @@ class Lane:
         if self._breaker.failures:
             self._log.info("receiver_works_again", failures=self._breaker.failures)
         if self._breaker.is_down:
-            # Those that failed while the receiver was down were not at fault: they go now.
-            for item in self._heads:
-                item.due = item.due if item.poisoned else 0.0
-            heapq.heapify(self._heads)
+            self._try_again_now()
         self._breaker.succeeded()
+
+    def _try_again_now(self) -> None:
+        """Let those go at once that failed while the receiver was down: they were not at fault."""
+        for item in self._heads:
+            item.due = item.due if item.poisoned else 0.0
+        heapq.heapify(self._heads)
 
     def _failed(self, item: _Item, failure: DeliveryError, now: float) -> None:
         # 429 speaks of the time, not of the event: a throttled burst must not end as poison.
@@ -326,7 +346,9 @@ class Lane:
             detail=failure.detail,
         )
         if failure.scope is Scope.PAUSED:
-            self._log.error("receiver_paused", detail=failure.detail, until="restart")
+            self._log.error(
+                "receiver_paused", detail=failure.detail, until="a reload, or taskwatch receiver test"
+            )
 
     async def _record(self, item: _Item, outcome: Outcome) -> None:
         is_first = True
@@ -375,6 +397,12 @@ class Lane:
         for recording in tuple(self._recordings):
             recording.cancel()
         await asyncio.gather(*self._attempts, *self._recordings, return_exceptions=True)
+
+
+async def _close_after(attempts: Sequence[asyncio.Task[None]], notifier: Notifier) -> None:
+    if attempts:
+        await asyncio.wait(attempts)
+    await notifier.close()
 
 
 def _dead(item: _Item, failure: DeliveryError, why: str) -> Dead:

@@ -6,6 +6,7 @@ Invariants:
 - Digests are kept only where they are exact; while a step backwards waits for confirmation, equal
   bytes are fresh evidence, so none are kept.
 - An unchanged poll writes nothing.
+- A reload changes how a project is read and routed, never what is known of it.
 """
 
 from collections import Counter
@@ -54,6 +55,7 @@ class _Memory:
     """What this run knows of the project; always built upon the last commit."""
 
     state: ProjectState
+    name: str  # under which the store knows the project
     digests: Digests | None = None
     read_at: tuple[datetime, float] | None = None  # the last complete reading of this run: wall, monotonic
 
@@ -84,10 +86,29 @@ class Poller:
         # The cloud's Date, and the monotonic time at which it was read.
         self._cloud_clock: tuple[datetime, float] | None = None
 
+    def adopt(self, *, project: Project, rules: PollRules, source: TaskSource, routes: Route) -> None:
+        """Go on with the same project, configured otherwise. What is known of it stays known.
+
+        Events are routed anew from this moment on, also those of a poll under way. Where the rules
+        change, that poll's digests are not kept: they may stand for rows that were left out before.
+        """
+        self.project = project
+        self._source = source
+        self._routes = routes
+        if rules != self.rules:
+            self.rules = rules
+            if self._memory is not None:
+                self._memory.digests = None
+
     @property
     def is_active(self) -> bool:
         """Whether any task is running, as far as is known."""
         return self._memory is not None and bool(self._memory.state.open_tasks)
+
+    @property
+    def key(self) -> int | None:
+        """The store's number of the project; None until it was asked."""
+        return None if self._memory is None else self._memory.state.key
 
     @property
     def freshness(self) -> tuple[int, datetime] | None:
@@ -112,6 +133,7 @@ class Poller:
         made and returned, and nothing is kept.
         """
         memory = await self._remembered()
+        rules = self.rules
         listing = await self._source.fetch(memory.digests)
         observed_at, read_at = self._clock.now(), self._clock.monotonic()
         if listing.cloud_date is not None:
@@ -126,13 +148,20 @@ class Poller:
                 raise
         elif commits and listing.complete:
             memory.digests = listing.digests
+        if self.rules is not rules:
+            memory.digests = None
         if commits and listing.complete:
             memory.read_at = (observed_at, read_at)
         return Poll(listing=listing, events=events)
 
     async def _remembered(self) -> _Memory:
-        if self._memory is None:
-            self._memory = _Memory(await self._ledger.enrol(self.project.identity, self.project.name))
+        name = self.project.name
+        if self._memory is None or self._memory.name != name:
+            state = await self._ledger.enrol(self.project.identity, name)
+            if self._memory is None:
+                self._memory = _Memory(state, name)
+            else:  # only the name is new
+                self._memory.name = name
         return self._memory
 
     async def _take(

@@ -3,27 +3,66 @@
 The first failure, each further cause, and the recovery are told; repeats are for debugging.
 """
 
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
 from taskwatch.clock import Clock
 from taskwatch.engine.poller import Poll, Poller
 from taskwatch.engine.ports import StaleStateError
 from taskwatch.errors import CloudError, StoreFailedError, StoreLostError, TaskwatchError
+from taskwatch.model.project import Condition, Trouble
 from taskwatch.telemetry import Logger
 
 
 class Watch:
     """Watches one project: polls it, keeps its trouble to itself, says when to poll again."""
 
-    def __init__(self, *, poller: Poller, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self, *, poller: Poller, clock: Clock, log: Logger, edge: Callable[[], None] = lambda: None
+    ) -> None:
+        """`edge` is called when trouble begins and when it ends."""
         self.poller = poller
         self._clock = clock
-        self._log = log.bind(project=poller.project.name)
+        self._unbound_log = log
+        self._edge = edge
+        self._turn = asyncio.Lock()
         self._causes: set[str] = set()  # logged since the trouble began; empty: there is none
         self._since = 0.0
+        self._trouble: Trouble | None = None
+        self._next_poll_at = clock.now()
+
+    @property
+    def _log(self) -> Logger:
+        return self._unbound_log.bind(project=self.poller.project.name)
+
+    @property
+    def condition(self) -> Condition:
+        """How the watching goes."""
+        return Condition(interval=self._interval, next_poll_at=self._next_poll_at, trouble=self._trouble)
+
+    @property
+    def _interval(self) -> float:
+        return self.poller.rules.cadence.interval(is_active=self.poller.is_active)
 
     async def tick(self) -> float:
         """Poll once. Returns the interval in seconds; raises only what ends the daemon."""
+        began = self._clock.now()
+        await self.poll()
+        self._next_poll_at = began + timedelta(seconds=self._interval)
+        return self._interval
+
+    async def poll(self) -> Poll | None:
+        """Poll once, after a poll that is under way. None: it failed, and `condition` says why.
+
+        Raises only what ends the daemon.
+        """
+        async with self._turn:
+            return await self._poll()
+
+    async def _poll(self) -> Poll | None:
         try:
-            self._judge(await self.poller.poll())
+            poll = await self.poller.poll()
         except StoreLostError:
             raise
         except CloudError as error:
@@ -46,7 +85,10 @@ class Watch:
                 error=f"{type(error).__name__} (a bug in taskwatch)",
                 bug=error,
             )
-        return self.poller.rules.cadence.interval(is_active=self.poller.is_active)
+        else:
+            self._judge(poll)
+            return poll
+        return None
 
     def _judge(self, poll: Poll) -> None:
         listing = poll.listing
@@ -71,11 +113,18 @@ class Watch:
                 "project_readable_again", after_seconds=seconds, cause=", ".join(sorted(self._causes))
             )
             self._causes.clear()
+            self._trouble = None
+            self._edge()
 
     def _fails(self, event: str, *, cause: str, bug: Exception | None = None, **fields: object) -> None:
-        if not self._causes:
+        is_first = not self._causes
+        if is_first:
             self._since = self._clock.monotonic()
+        since = self._trouble.since if self._trouble is not None else self._clock.now()
+        self._trouble = Trouble(cause=cause, error=str(fields.get("error", "")), since=since)
         log = self._log.debug if cause in self._causes else self._log.warning
         self._causes.add(cause)
         shown = {name: value for name, value in fields.items() if value is not None}
         log(event, cause=cause, **shown, **({"exc_info": bug} if bug is not None else {}))
+        if is_first:
+            self._edge()

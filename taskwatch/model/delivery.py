@@ -1,6 +1,7 @@
 """Deliveries: an event on its way to a receiver."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
@@ -44,11 +45,11 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a notifier is given: one event, rendered, and which attempt this is."""
+    """What a notifier is given: one event, rendered."""
 
     event_id: EventId
     body: bytes  # the CloudEvent
-    attempt: int  # from 1
+    replay: bool = False  # an operator sends it again; it stands outside the order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ class Queued:
     attempts: int = 0
     poisoned: int = 0  # failures while others succeeded
     tried_seconds: float = 0.0  # time since the first attempt in which taskwatch ran
+    replay: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +92,12 @@ class Dead:
 
 
 Outcome = Delivered | Retry | Dead
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedReceiver:
+    """A receiver that is configured no more, for which deliveries wait."""
+
+    name: str
+    since: datetime  # when its absence was seen first
+    pending: int

@@ -27,6 +27,7 @@ class EventType(StrEnum):
     TASK_CANCELED = "taskwatch.task.canceled"
     TASK_CHANGED = "taskwatch.task.changed"
     PROJECT_BASELINE = "taskwatch.project.baseline"
+    RECEIVER_TEST = "taskwatch.receiver.test"  # an operator tries a receiver: sent, never recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

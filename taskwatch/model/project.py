@@ -68,3 +68,21 @@ class Listing:
     failure: Exception | None = None  # why it is not complete
     pages: int = 0
     requests: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why a project could not be read rightly by its last poll, and since when that is so."""
+
+    cause: str
+    error: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """How the watching of a project goes, as its daemon said last."""
+
+    interval: float  # seconds from poll to poll
+    next_poll_at: datetime
+    trouble: Trouble | None = None

@@ -25,7 +25,7 @@ def open_notifier(options: LogOptions, *, clock: Clock, log: Logger) -> "LogNoti
 class _Data(msgspec.Struct):
     severity: str
     summary: str
-    project: dict[str, object]
+    project: dict[str, object] | None = None  # none when a receiver is tried
 
 
 class _Told(msgspec.Struct):
@@ -35,21 +35,23 @@ class _Told(msgspec.Struct):
 
 
 class LogNotifier:
-    """Writes the event as a line at its severity: critical as error, warning as warning, info as info."""
+    """Writes the event as a line whose level is its severity."""
 
     def __init__(self, log: Logger) -> None:
         self._log = log
 
     async def notify(self, message: Message) -> None:
         event = msgspec.json.decode(message.body, type=_Told)
-        write = {"critical": self._log.error, "warning": self._log.warning}.get(
+        write = {"critical": self._log.critical, "warning": self._log.warning}.get(
             event.data.severity, self._log.info
         )
         try:
             write(
                 event.type,
                 summary=event.data.summary,
-                project=event.data.project["name"],
+                **({"project": event.data.project["name"]} if event.data.project is not None else {}),
+                type=event.type,
+                severity=event.data.severity,
                 subject=event.subject,
                 event_id=message.event_id,
             )

@@ -137,6 +137,8 @@ class WebhookNotifier:
             "webhook-id": message.event_id,
             "webhook-timestamp": str(int(now.timestamp())),
         }
+        if message.replay:
+            headers["webhook-replay"] = "1"
         if self._options.secret:
             # sign() given bytes signs their repr without an error: it is given text.
             text = message.body.decode("utf-8")

@@ -2,14 +2,12 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any
 
-from taskwatch.engine.lane import Lane
+from taskwatch.runtime.lanes import Lanes
 from taskwatch.runtime.scheduler import Scheduler
-
-DRAIN_SECONDS: Final = 10.0
 
 
 @contextmanager
@@ -31,32 +29,50 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
+@contextmanager
+def reloaded_by_signal(hang_up: asyncio.Event) -> Iterator[None]:
+    """Let SIGHUP set `hang_up`, as long as the block lasts. It must not end a daemon that still starts."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
 async def serve(
-    *, scheduler: Scheduler, lanes: Sequence[Lane], lost: Awaitable[None], stop: asyncio.Event
+    *,
+    scheduler: Scheduler,
+    lanes: Lanes,
+    others: Mapping[str, Coroutine[Any, Any, None]],
+    stop: asyncio.Event,
+    stopping: Callable[[], None],
 ) -> None:
     """Poll and deliver until `stop` is set; then end in order. Raises what ends the daemon.
 
     The scheduler goes first: polls in flight are cancelled, nothing of them was committed. Then the
-    lanes finish the sends in flight, for at most DRAIN_SECONDS. `lost` raises when the store is lost.
+    lanes finish the sends in flight, for a bounded time. `others` run as long as all of it does.
     """
     polling = asyncio.create_task(scheduler.run(), name="scheduler")
-    delivering = [
-        asyncio.create_task(lane.run(drain=DRAIN_SECONDS), name=f"lane {lane.receiver}") for lane in lanes
-    ]
-    losing = asyncio.ensure_future(lost)
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    eternal = [polling, *delivering, losing]
+    delivering = asyncio.create_task(lanes.run(), name="lanes")
+    beside = [asyncio.create_task(other, name=name) for name, other in others.items()]
+    asked = asyncio.create_task(stop.wait(), name="stop")
     try:
-        done, _ = await asyncio.wait([*eternal, stopping], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            [polling, delivering, *beside, asked], return_when=asyncio.FIRST_COMPLETED
+        )
     finally:
-        polling.cancel()
-        await asyncio.gather(polling, return_exceptions=True)
-        for lane in lanes:
-            lane.stop()
-        await asyncio.gather(*delivering, return_exceptions=True)
-        losing.cancel()
-        stopping.cancel()
-    for ended in done - {stopping}:
+        stopping()
+        await _cancelled(polling)
+        await lanes.stop()
+        await _cancelled(delivering, *beside, asked)
+    for ended in done - {asked}:
         if not ended.cancelled() and (error := ended.exception()) is not None:
             raise error
         raise RuntimeError(f"{ended.get_name()} ended by itself")
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

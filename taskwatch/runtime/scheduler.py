@@ -8,8 +8,9 @@ clock makes anything late by more than that.
 
 import asyncio
 import heapq
+import itertools
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -33,18 +34,39 @@ Work = Callable[[], Awaitable[float]]
 class Scheduler:
     """Does each work again and again, when it is due; never twice at once.
 
-    A work returns the seconds from this start of it to the next. What it raises ends `run`.
+    A work returns the seconds from this start of it to the next. What it raises ends `run`. Works
+    come and go while it runs.
     """
 
-    def __init__(self, works: Sequence[Work], *, clock: Clock) -> None:
-        self._works = works
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        now = clock.monotonic()
-        self._due: list[tuple[float, int]] = [(now, key) for key in range(len(works))]
-        heapq.heapify(self._due)
-        self._begun: set[asyncio.Task[None]] = set()
+        self._works: dict[Hashable, Work] = {}
+        self._heap: list[tuple[float, int, Hashable]] = []
+        self._entry: dict[Hashable, tuple[float, int, Hashable]] = {}  # the one of the heap that counts
+        self._numbers = itertools.count()  # no two entries are compared by their keys
+        self._begun: dict[Hashable, asyncio.Task[None]] = {}
+        self._hastened: set[Hashable] = set()  # of those that are under way
         self._broken: asyncio.Future[None] | None = None
         self._jobs = AsyncIOScheduler(timezone="UTC")
+        self.looked_at = clock.monotonic()  # when the guard last looked at the clocks
+
+    def add(self, key: Hashable, work: Work) -> None:
+        """Do this work from now on, at once for the first time; in the place of another with this key."""
+        self._works[key] = work
+        if key not in self._begun:
+            self._push(key, self._clock.monotonic())
+
+    def hasten(self, key: Hashable) -> None:
+        """Let a work be due now; if it is under way, as soon as that has ended."""
+        if key in self._begun:
+            self._hastened.add(key)
+        elif key in self._entry:
+            self._push(key, self._clock.monotonic())
+
+    def remove(self, key: Hashable) -> None:
+        """Begin this work no more. If it is under way, it may end."""
+        del self._works[key]
+        self._entry.pop(key, None)
 
     async def run(self) -> None:
         """Schedule until cancelled; then cancel the works that are under way: nothing of a poll was committed."""
@@ -55,10 +77,11 @@ class Scheduler:
             await self._guard(self._broken)
         finally:
             self._jobs.shutdown(wait=False)
-            for work in self._begun:
+            begun = tuple(self._begun.values())
+            for work in begun:
                 work.cancel()
             self._broken.cancel()
-            await asyncio.gather(*self._begun, return_exceptions=True)
+            await asyncio.gather(*begun, return_exceptions=True)
 
     async def _guard(self, broken: asyncio.Future[None]) -> None:
         offset = self._offset()
@@ -66,24 +89,41 @@ class Scheduler:
             with suppress(TimeoutError):
                 async with asyncio.timeout(GUARD_SECONDS):
                     await asyncio.shield(broken)
+            self.looked_at = self._clock.monotonic()
             drift = self._offset() - offset
-            if abs(drift) > JUMP_SECONDS or (self._due and self._jobs.get_job(_JOB) is None):
+            if abs(drift) > JUMP_SECONDS or (self._entry and self._jobs.get_job(_JOB) is None):
                 offset = self._offset()
                 self._arm()
 
     def _offset(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
+    def _push(self, key: Hashable, due: float) -> None:
+        """Let this be the next time of the work. An earlier entry of it stays in the heap and counts no more."""
+        before = self._first()
+        entry = (due, next(self._numbers), key)
+        self._entry[key] = entry
+        heapq.heappush(self._heap, entry)
+        if due < before and self._broken is not None:
+            self._arm()
+
+    def _first(self) -> float:
+        """Return when the first work is due."""
+        while self._heap and self._entry.get(self._heap[0][2]) != self._heap[0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
     def _arm(self) -> None:
         """Let the one job run at the next due instant, or let it stand aside while nothing is due."""
-        if not self._due:
+        due = self._first()
+        if due == math.inf:
             with suppress(JobLookupError):
                 self._jobs.remove_job(_JOB)
             return
         self._jobs.add_job(
             self._fire,
             "date",
-            run_date=self._instant(self._due[0][0]),
+            run_date=self._instant(due),
             id=_JOB,
             replace_existing=True,
             coalesce=True,
@@ -97,24 +137,27 @@ class Scheduler:
 
     async def _fire(self) -> None:
         now = self._clock.monotonic()
-        while self._due and self._due[0][0] <= now + AHEAD:
-            due, key = heapq.heappop(self._due)
-            work = asyncio.create_task(self._do(due, key), name=f"work {key}")
-            self._begun.add(work)
+        while self._first() <= now + AHEAD:
+            due, _, key = heapq.heappop(self._heap)
+            del self._entry[key]
+            work = asyncio.create_task(self._do(due, key, self._works[key]), name=f"work {key}")
+            self._begun[key] = work
             work.add_done_callback(self._ended)
         self._arm()
 
     def _ended(self, work: asyncio.Task[None]) -> None:
-        self._begun.discard(work)
         if work.cancelled() or (error := work.exception()) is None:
             return
         if self._broken is not None and not self._broken.done():
             self._broken.set_exception(error)
 
-    async def _do(self, due: float, key: int) -> None:
-        interval = await self._works[key]()
-        first = self._due[0][0] if self._due else math.inf
-        at = next_due(due=due, interval=interval, now=self._clock.monotonic())
-        heapq.heappush(self._due, (at, key))
-        if at < first:
-            self._arm()
+    async def _do(self, due: float, key: Hashable, work: Work) -> None:
+        try:
+            interval = await work()
+        finally:
+            del self._begun[key]
+        now = self._clock.monotonic()
+        is_hastened = key in self._hastened
+        self._hastened.discard(key)
+        if key in self._works:
+            self._push(key, now if is_hastened else next_due(due=due, interval=interval, now=now))

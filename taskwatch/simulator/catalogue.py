@@ -10,6 +10,11 @@ BACKUP: Final = "BackupSnapshotGaussDBV5InInstance"
 CREATE: Final = "CreateGaussDBV5Instance"
 CLONE: Final = "CloneGaussDBV5NewInstance"
 DELETE: Final = "DeleteGaussDBV5Instance"
+RESTORE: Final = "RestoreGaussDBV5InInstance"
+RESTORE_ELSEWHERE: Final = "RestoreGaussDBV5InInstanceToExistedInst"
+ENLARGE: Final = "EnlargeGaussDBV5Volume"
+RESIZE: Final = "ResizeGaussDBV5Flavor"
+RESTORES: Final = frozenset({RESTORE, RESTORE_ELSEWHERE})
 MAKERS: Final = frozenset({CREATE, CLONE})  # they bring an instance of their own into being
 
 RUNNING: Final = "Running"
@@ -88,7 +93,7 @@ KINDS: Final = {
             reasons=_COMPUTE + _VOLUME + _RESTORE + _ANYWHERE,
         ),
         Kind(
-            name="RestoreGaussDBV5InInstance",
+            name=RESTORE,
             weight=1.5,
             minutes=(20, 90),
             while_running="restoring",
@@ -96,7 +101,7 @@ KINDS: Final = {
             reasons=_RESTORE + _ANYWHERE,
         ),
         Kind(
-            name="RestoreGaussDBV5InInstanceToExistedInst",
+            name=RESTORE_ELSEWHERE,
             weight=1,
             minutes=(20, 90),
             while_running="restoring",
@@ -114,14 +119,14 @@ KINDS: Final = {
             reasons=("Failed to delete the port of the DB instance.", *_ANYWHERE),
         ),
         Kind(
-            name="EnlargeGaussDBV5Volume",
+            name=ENLARGE,
             weight=3,
             minutes=(2, 12),
             while_running="enlarging",
             reasons=_VOLUME + _ANYWHERE,
         ),
         Kind(
-            name="ResizeGaussDBV5Flavor",
+            name=RESIZE,
             weight=3,
             minutes=(8, 30),
             while_running="resizing",

@@ -7,7 +7,8 @@ no code with the client that reads it.
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from random import Random
@@ -17,13 +18,14 @@ from taskwatch.clock import Clock, SystemClock
 from taskwatch.simulator.catalogue import BACKUP
 from taskwatch.simulator.faults import Faults
 from taskwatch.simulator.life import Life
-from taskwatch.simulator.pages import Pages
+from taskwatch.simulator.pages import Pages, Query
 from taskwatch.simulator.work import Task, Transition
 
 DEFAULT_TOKEN: Final = "simulated-token"  # noqa: S105 - protects nothing, and is printed for all to paste
 _NAMES = ("shop", "billing", "analytics", "identity", "search", "logistics", "payments", "portal")
 _STAGES = ("prod", "staging")
 _FOLLOW_SECONDS = 0.2
+_MAX_READINGS: Final = 100_000  # remembered of each project
 _TICK = timedelta(milliseconds=1)  # of simulated time
 
 
@@ -33,6 +35,23 @@ class Project:
 
     name: str
     project_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Somebody began to read a list: when by the clock, and which simulated moment was shown."""
+
+    at: datetime
+    moment: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """The record of a task was deleted. It is no transition: the task stays what it was."""
+
+    at: datetime
+    project_id: str
+    task: Task
 
 
 class Cloud:
@@ -69,6 +88,9 @@ class Cloud:
             for project in self.projects
         }
         self._pages = {project_id: Pages(life, zone) for project_id, life in self._lives.items()}
+        self._readings: dict[str, deque[Reading]] = {
+            project_id: deque(maxlen=_MAX_READINGS) for project_id in self._lives
+        }
 
     def now(self) -> datetime:
         """Return simulated time."""
@@ -90,7 +112,17 @@ class Cloud:
     def page(self, project_id: str, query: str) -> bytes | None:
         """Return one page as it is served; None for a project that does not exist here."""
         pages = self._pages.get(project_id)
-        return None if pages is None else pages.answer(query, self.moment())
+        if pages is None:
+            return None
+        moment = self.moment()
+        if Query.parse(query).offset == 0:
+            shown = datetime.fromtimestamp(moment, UTC)
+            self._readings[project_id].append(Reading(at=self._clock.now(), moment=shown))
+        return pages.answer(query, moment)
+
+    def readings(self, project_id: str) -> Sequence[Reading]:
+        """Return when the list was read from its beginning, as far back as is remembered."""
+        return tuple(self._readings[project_id])
 
     def transitions(
         self, since: datetime, until: datetime | None = None, project_id: str | None = None
@@ -103,6 +135,16 @@ class Cloud:
         lives = self._lives.values() if project_id is None else [self._lives[project_id]]
         happened = [transition for life in lives for transition in life.transitions(since, end)]
         return sorted(happened, key=lambda transition: transition.at)
+
+    def deletions(self, since: datetime, project_id: str | None = None) -> list[Deletion]:
+        """Return which records were deleted from `since` on, up to and with this moment."""
+        chosen = self._lives.values() if project_id is None else [self._lives[project_id]]
+        deleted = [
+            Deletion(at=at, project_id=life.project_id, task=task)
+            for life in chosen
+            for at, task in life.deletions(since, self.now() + _TICK)
+        ]
+        return sorted(deleted, key=lambda deletion: deletion.at)
 
     async def follow(self, stop: asyncio.Event) -> AsyncIterator[Transition]:
         """Yield each transition from now on, once, soon after it happened, until told to stop."""
@@ -123,13 +165,48 @@ class Cloud:
         seconds: float = 30.0,
         fail_reason: str | None = None,
         instance_name: str | None = None,
+        progress: int | None = None,
     ) -> Task:
-        """Create a task now, that ends after so many simulated seconds; failed if a reason is given."""
+        """Create a task now, that ends after so many simulated seconds; failed if a reason is given.
+
+        With infinite seconds it runs until `steer` ends it.
+        """
         moment = self.moment()
         work = self._lives[project_id].provoke(
-            moment, name=name, seconds=seconds, fail_reason=fail_reason, instance_name=instance_name
+            moment,
+            name=name,
+            seconds=seconds,
+            fail_reason=fail_reason,
+            instance_name=instance_name,
+            progress=progress,
         )
         return work.seen(moment)
+
+    def steer(
+        self,
+        job_id: str,
+        *,
+        outcome: str | None = None,
+        fail_reason: str | None = None,
+        progress: int | None = None,
+    ) -> Task:
+        """End a running task now, or set its progress. Raises KeyError if none is listed, ValueError if it has ended."""
+        moment = self.moment()
+        life = self._life_with(job_id, moment)
+        return life.steer(moment, job_id, outcome=outcome, fail_reason=fail_reason, progress=progress).seen(
+            moment
+        )
+
+    def delete(self, job_id: str) -> Task:
+        """Delete the record of a task; return how it stood. Raises KeyError if none is listed."""
+        moment = self.moment()
+        return self._life_with(job_id, moment).delete(moment, job_id).seen(moment)
+
+    def _life_with(self, job_id: str, moment: float) -> Life:
+        for life in self._lives.values():
+            if any(work.job_id == job_id for work in life.window(moment)):
+                return life
+        raise KeyError(job_id)
 
 
 def _projects(seed: int, count: int) -> tuple[Project, ...]:

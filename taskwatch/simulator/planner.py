@@ -9,7 +9,7 @@ import heapq
 import itertools
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from taskwatch.simulator.catalogue import (
@@ -20,6 +20,7 @@ from taskwatch.simulator.catalogue import (
     FAILED,
     KINDS,
     MAKERS,
+    RESTORES,
     Kind,
 )
 from taskwatch.simulator.work import Work
@@ -33,6 +34,15 @@ _TASKS_PER_INSTANCE = 4  # a day
 _RETRIED_SHARE = 0.6  # of the failures: somebody tries the same again
 _BRIEF_SHARE = 0.03
 _STUCK_SHARE = 0.002
+_STUCK_HOURS = (6, 30)
+_LONG_SHARE = 0.2  # of the restores: large ones, that show for hours how far they are
+_LONG_HOURS = (3, 9)
+_BURST_SHARE = 0.15  # of the days: somebody has many backups made at once
+_BURST_SECONDS = 30.0
+# A person deletes the record of a task that has ended. Never of a running one: no reader could tell
+# that from a page that lies.
+_DELETED_SHARE = 0.01
+_KEPT_HOURS = (1, 120)
 _REST = 60.0  # between two tasks of one instance
 
 _RARE = [kind for kind in KINDS.values() if kind.weight]
@@ -102,7 +112,11 @@ class Planner:
             self._wish(start + self._random.uniform(0, DAY), kind)
 
     def _backup_moments(self, count: int) -> Iterator[float]:
-        for _ in range(count):
+        at_once = min(count, len(self._fleet)) if self._random.random() < _BURST_SHARE else 0
+        burst = self._random.uniform(0, DAY - _BURST_SECONDS)
+        for _ in range(at_once):
+            yield burst + self._random.uniform(0, _BURST_SECONDS)
+        for _ in range(count - at_once):
             if self._random.random() < _NIGHT_SHARE:
                 yield self._random.gauss(_NIGHT, _HOUR) % DAY
             else:
@@ -146,24 +160,32 @@ class Planner:
         return exists and instance.free_at <= at
 
     def _work(self, kind: Kind, instance: Instance, at: float) -> Work:
-        seconds = self._seconds(kind)
+        is_long = kind.name in RESTORES and self._random.random() < _LONG_SHARE
+        seconds = self._hours(_LONG_HOURS) if is_long else self._seconds(kind)
         fails = self._random.random() < self._failing_share
-        return make_work(
+        work = make_work(
             self._random,
             kind=kind,
             instance=instance,
             created=at,
             seconds=max(1, int(seconds * self._random.uniform(0.1, 0.95))) if fails else seconds,
-            full_seconds=seconds,
+            full_seconds=seconds if is_long or self._random.random() < kind.progress else None,
             fail_reason=self._random.choice(kind.reasons) if fails else None,
         )
+        if self._random.random() < _DELETED_SHARE:
+            work = replace(work, deleted=work.ended + self._hours(_KEPT_HOURS))
+        return work
+
+    def _hours(self, bounds: tuple[int, int]) -> int:
+        low, high = bounds
+        return self._random.randint(int(low * _HOUR), int(high * _HOUR))
 
     def _seconds(self, kind: Kind) -> int:
         draw = self._random.random()
         if draw < _BRIEF_SHARE:
             return self._random.randint(5, 55)
         if draw > 1 - _STUCK_SHARE:
-            return self._random.randint(int(6 * _HOUR), int(30 * _HOUR))
+            return self._hours(_STUCK_HOURS)
         low, high = kind.minutes
         return self._random.randint(int(low * 60), int(high * 60))
 
@@ -186,7 +208,7 @@ def make_work(
     instance: Instance,
     created: float,
     seconds: float,
-    full_seconds: float,
+    full_seconds: float | None,
     fail_reason: str | None,
 ) -> Work:
     """Return a work with an id of its own. It fails if it has a reason to."""
@@ -199,7 +221,7 @@ def make_work(
         instance_status_after=kind.when_completed if fail_reason is None else kind.when_failed,
         created=created,
         ended=round(created + seconds, 3),
-        full_seconds=full_seconds if random.random() < kind.progress else None,
+        full_seconds=full_seconds,
         outcome=COMPLETED if fail_reason is None else FAILED,
         fail_reason=fail_reason,
     )

@@ -4,16 +4,20 @@ No token is asked for here and no fault strikes: whoever reaches the listener st
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from aiohttp import web
 
-from taskwatch.simulator.catalogue import BACKUP, COMPLETED, FAILED, KINDS
-from taskwatch.simulator.cloud import Cloud, Project
+from taskwatch.simulator.catalogue import BACKUP, COMPLETED, FAILED, KINDS, RUNNING
+from taskwatch.simulator.cloud import Cloud, Deletion, Project
 from taskwatch.simulator.work import Task, Transition
 
 _LONGEST_TASK = 7 * 86_400.0
+_USUAL_SECONDS = 30.0
+_ALL_PERCENT = 100
 _MAX_TEXT = 1_000
 _MAX_NUMBER = 1_000_000_000
 
@@ -32,6 +36,8 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.post("/_simulator/faults", _plainly(steering.order_fault)),
         web.delete("/_simulator/faults", _plainly(steering.clear_faults)),
         web.post("/_simulator/tasks", _plainly(steering.provoke)),
+        web.patch("/_simulator/tasks/{job_id}", _plainly(steering.steer)),
+        web.delete("/_simulator/tasks/{job_id}", _plainly(steering.delete)),
     ]
 
 
@@ -61,10 +67,16 @@ class _Steering:
         return {"now": self._cloud.now().isoformat(), "projects": listed}
 
     async def truth(self, request: web.Request) -> dict[str, object]:
-        """Every transition since the start, or since `?since=`, of one project or all."""
+        """Every transition since the start, or since `?since=`, of one project or all; and whose records are gone."""
         since = _moment(request.query["since"]) if "since" in request.query else self._cloud.began
-        happened = self._cloud.transitions(since, project_id=self._project_id(request.query.get("project")))
-        return {"now": self._cloud.now().isoformat(), "transitions": [_transition(one) for one in happened]}
+        project_id = self._project_id(request.query.get("project"))
+        return {
+            "now": self._cloud.now().isoformat(),
+            "transitions": [
+                _transition(one) for one in self._cloud.transitions(since, project_id=project_id)
+            ],
+            "deleted": [_deletion(one) for one in self._cloud.deletions(since, project_id)],
+        }
 
     async def faults(self, _request: web.Request) -> dict[str, object]:
         return {"faults": self._cloud.faults.in_force()}
@@ -87,23 +99,39 @@ class _Steering:
 
     async def provoke(self, request: web.Request) -> dict[str, object]:
         asked = await _body(
-            request, {"project", "name", "seconds", "outcome", "fail_reason", "instance_name"}
+            request, {"project", "name", "seconds", "outcome", "fail_reason", "instance_name", "progress"}
         )
         project = self._project(_text(asked, "project"))
         name = _text(asked, "name") or BACKUP
         if name not in KINDS:
             raise _UnclearError(f"name must be one of: {', '.join(KINDS)}")
-        seconds = _number(asked, "seconds")
-        if seconds is not None and not 0 < seconds <= _LONGEST_TASK:
-            raise _UnclearError(f"seconds must be more than 0 and at most {_LONGEST_TASK:.0f}")
         task = self._cloud.provoke(
             project.project_id,
             name=name,
-            seconds=30.0 if seconds is None else seconds,
+            seconds=_seconds(asked),
             fail_reason=_fail_reason(asked, name),
             instance_name=_text(asked, "instance_name"),
+            progress=_progress(asked),
         )
         return {"project": project.name, "task": _task(task)}
+
+    async def steer(self, request: web.Request) -> dict[str, object]:
+        asked = await _body(request, {"outcome", "fail_reason", "progress"})
+        outcome = _outcome(asked)
+        if outcome is None and "fail_reason" in asked:
+            raise _UnclearError(f"a fail_reason goes with the outcome {FAILED}")
+        with _known(request.match_info["job_id"]) as job_id:
+            task = self._cloud.steer(
+                job_id,
+                outcome=None if outcome == RUNNING else outcome,
+                fail_reason=_text(asked, "fail_reason"),
+                progress=_progress(asked),
+            )
+        return {"task": _task(task)}
+
+    async def delete(self, request: web.Request) -> dict[str, object]:
+        with _known(request.match_info["job_id"]) as job_id:
+            return {"deleted": _task(self._cloud.delete(job_id))}
 
     def _project_id(self, name_or_id: str | None) -> str | None:
         return None if name_or_id is None else self._project(name_or_id).project_id
@@ -116,16 +144,46 @@ class _Steering:
         return project
 
 
-def _fail_reason(asked: Mapping[str, object], name: str) -> str | None:
+@contextmanager
+def _known(job_id: str) -> Iterator[str]:
+    try:
+        yield job_id
+    except KeyError as error:
+        raise _UnclearError(f"no list shows a task {job_id!r} now") from error
+
+
+def _seconds(asked: Mapping[str, object]) -> float:
+    seconds = _number(asked, "seconds")
+    if asked.get("outcome") == RUNNING:
+        if seconds is not None:
+            raise _UnclearError(
+                f"a task with the outcome {RUNNING} runs until it is told to end: leave out seconds"
+            )
+        return math.inf
+    if seconds is not None and not 0 < seconds <= _LONGEST_TASK:
+        raise _UnclearError(f"seconds must be more than 0 and at most {_LONGEST_TASK:.0f}")
+    return _USUAL_SECONDS if seconds is None else seconds
+
+
+def _progress(asked: Mapping[str, object]) -> int | None:
+    progress = _whole(asked, "progress")
+    if progress is not None and not 0 <= progress <= _ALL_PERCENT:
+        raise _UnclearError(f"progress must be 0 to {_ALL_PERCENT}")
+    return progress
+
+
+def _outcome(asked: Mapping[str, object]) -> str | None:
     outcome = _text(asked, "outcome")
-    if outcome not in (None, COMPLETED, FAILED):
-        raise _UnclearError(f"outcome must be {COMPLETED} or {FAILED}")
+    if outcome not in (None, COMPLETED, FAILED, RUNNING):
+        raise _UnclearError(f"outcome must be {COMPLETED}, {FAILED} or {RUNNING}")
+    if outcome in (COMPLETED, RUNNING) and "fail_reason" in asked:
+        raise _UnclearError(f"only a task with the outcome {FAILED} has a fail_reason")
+    return outcome
+
+
+def _fail_reason(asked: Mapping[str, object], name: str) -> str | None:
     reason = _text(asked, "fail_reason")
-    if outcome == COMPLETED and reason is not None:
-        raise _UnclearError("a task that completes has no fail_reason")
-    if outcome == FAILED and reason is None:
-        return KINDS[name].reasons[0]
-    return reason
+    return KINDS[name].reasons[0] if _outcome(asked) == FAILED and reason is None else reason
 
 
 async def _body(request: web.Request, known: set[str]) -> Mapping[str, object]:
@@ -184,11 +242,16 @@ def _transition(happened: Transition) -> dict[str, object]:
     }
 
 
+def _deletion(deletion: Deletion) -> dict[str, object]:
+    return {"at": deletion.at.isoformat(), "project_id": deletion.project_id, "task": _task(deletion.task)}
+
+
 def _task(task: Task) -> dict[str, object]:
     return {
         "job_id": task.job_id,
         "name": task.name,
         "status": task.status,
+        "progress": task.progress,
         "created_at": task.created_at.isoformat(),
         "instance_id": task.instance_id,
         "instance_name": task.instance_name,

@@ -4,6 +4,7 @@ Moments are seconds since the epoch, in whole milliseconds, so that they survive
 a datetime and back unchanged.
 """
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -53,10 +54,12 @@ class Work:
     instance_status: str  # while it runs
     instance_status_after: str
     created: float
-    ended: float
-    full_seconds: float | None  # how long it takes if nothing goes wrong; None: it reports no progress
+    ended: float  # infinite: it runs until somebody ends it
+    full_seconds: float | None  # how long it takes if nothing goes wrong; None: its progress does not grow
     outcome: str
     fail_reason: str | None
+    progress: int | None = None  # what it shows as long as it runs, where it does not grow
+    deleted: float = math.inf  # from then on its record is gone
 
     def seen(self, now: float) -> Task:
         """Return the row that a listing shows at `now`. Only asked of works that exist by then."""
@@ -65,7 +68,7 @@ class Work:
             job_id=self.job_id,
             name=self.name,
             status=self.status(now),
-            progress=self._step(now) * 100 // PROGRESS_STEPS if running and self.full_seconds else None,
+            progress=self._progress(now) if running else None,
             fail_reason=None if running else self.fail_reason,
             created_at=datetime.fromtimestamp(self.created, UTC),
             ended_at=None if running else datetime.fromtimestamp(self.ended, UTC),
@@ -85,8 +88,8 @@ class Work:
         step = -(-(self._step(now) + 1) * full // PROGRESS_STEPS)  # rounded up: by then it has been taken
         return min(round(self.created + step / 1000, 3), self.ended)
 
-    def transitions(self, project_id: str) -> tuple[Transition, Transition]:
-        """Return its start and its end."""
+    def transitions(self, project_id: str) -> list[Transition]:
+        """Return its start and its end, as far as its record lived to show them."""
         start = Transition(
             at=datetime.fromtimestamp(self.created, UTC),
             project_id=project_id,
@@ -96,6 +99,8 @@ class Work:
             before=None,
             after=RUNNING,
         )
+        if math.isinf(self.ended) or self.ended > self.deleted:
+            return [start]
         end = Transition(
             at=datetime.fromtimestamp(self.ended, UTC),
             project_id=project_id,
@@ -106,7 +111,10 @@ class Work:
             after=self.outcome,
             fail_reason=self.fail_reason,
         )
-        return start, end
+        return [start, end]
+
+    def _progress(self, now: float) -> int | None:
+        return self._step(now) * 100 // PROGRESS_STEPS if self.full_seconds else self.progress
 
     def _step(self, now: float) -> int:
         if not self.full_seconds:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import apsw
 
 from taskwatch.engine.ports import PollRecord, ProjectState, Routed, StaleStateError
-from taskwatch.model.project import Identity
+from taskwatch.model.project import Condition, Identity, Trouble
 from taskwatch.model.task import Instance, Known, Task
 from taskwatch.store.instants import from_stored, to_stored
 
@@ -72,9 +72,12 @@ _FRESHNESS: Final = "SELECT observed FROM freshness WHERE id = 1"
 
 # Merged, not replaced: a project that was not read since the start keeps its last reading.
 _KEEP_FRESHNESS: Final = """
-INSERT INTO freshness (id, observed) VALUES (1, ?)
-ON CONFLICT (id) DO UPDATE SET observed = json_patch(observed, excluded.observed)
+INSERT INTO freshness (id, observed, conditions) VALUES (1, ?, ?)
+ON CONFLICT (id) DO UPDATE
+SET observed = json_patch(observed, excluded.observed), conditions = excluded.conditions
 """
+
+_CONDITIONS: Final = "SELECT conditions FROM freshness WHERE id = 1"
 
 
 def enrol(connection: apsw.Connection, identity: Identity, name: str) -> ProjectState:
@@ -130,10 +133,37 @@ def commit(connection: apsw.Connection, record: PollRecord, *, at: datetime) -> 
     connection.executemany(_ADD_DELIVERY, _add_events(connection, record.project, record.events))
 
 
-def keep_freshness(connection: apsw.Connection, observed: Mapping[int, datetime]) -> None:
-    """Remember when each of these projects was last read."""
-    text = json.dumps({str(project): to_stored(instant) for project, instant in observed.items()})
-    connection.execute(_KEEP_FRESHNESS, (text,))
+def keep_freshness(
+    connection: apsw.Connection, observed: Mapping[int, datetime], conditions: Mapping[int, Condition]
+) -> None:
+    """Remember when these projects were last read, and how the watching of all of them goes."""
+    read = json.dumps({project: to_stored(instant) for project, instant in observed.items()})
+    going = json.dumps({project: _condition_row(condition) for project, condition in conditions.items()})
+    connection.execute(_KEEP_FRESHNESS, (read, going))
+
+
+def conditions(connection: apsw.Connection) -> dict[int, Condition]:
+    """Return how the watching of each project went when its daemon spoke last."""
+    text = connection.execute(_CONDITIONS).get
+    return {int(project): _condition(row) for project, row in json.loads(text or "{}").items()}
+
+
+def _condition_row(condition: Condition) -> dict[str, object]:
+    row: dict[str, object] = {
+        "interval": condition.interval,
+        "next_poll_at": to_stored(condition.next_poll_at),
+    }
+    if (trouble := condition.trouble) is not None:
+        row["trouble"] = [trouble.cause, trouble.error, to_stored(trouble.since)]
+    return row
+
+
+def _condition(row: dict[str, Any]) -> Condition:
+    trouble = None
+    if "trouble" in row:
+        cause, error, since = row["trouble"]
+        trouble = Trouble(cause=cause, error=error, since=from_stored(since))
+    return Condition(interval=row["interval"], next_poll_at=from_stored(row["next_poll_at"]), trouble=trouble)
 
 
 def freshness(connection: apsw.Connection) -> dict[int, datetime]:

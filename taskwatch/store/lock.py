@@ -9,6 +9,8 @@ import fcntl
 import json
 import os
 import socket
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,6 +19,8 @@ from taskwatch.errors import StoreHeldError
 from taskwatch.store.files import PRIVATE, adopt, sibling
 
 _TEXT_BOUND: Final = 4096
+_TRIES: Final = 5
+_INSTANT: Final = 0.02  # seconds
 
 
 class StoreLock:
@@ -38,7 +42,7 @@ def acquire(store: Path, *, since: datetime) -> StoreLock:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     try:
         adopt(path)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
         _sign(descriptor, since)
     except BlockingIOError as error:
         text = os.pread(descriptor, _TEXT_BOUND, 0)
@@ -50,6 +54,30 @@ def acquire(store: Path, *, since: datetime) -> StoreLock:
         os.close(descriptor)
         raise
     return StoreLock(descriptor)
+
+
+def is_held(store: Path) -> bool:
+    """Tell whether a daemon holds the store. It takes nothing away that lasts, and leaves no file behind."""
+    try:
+        descriptor = os.open(sibling(store, ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock. Whoever only asks whether it is held (`is_held`) has it for an instant: that is not meant."""
+    for _ in range(_TRIES):
+        with suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_INSTANT)
+    return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _sign(descriptor: int, since: datetime) -> None:

@@ -33,7 +33,7 @@ from taskwatch.store.schema import (
 
 BUSY_MILLISECONDS: Final = 5_000  # how long a command's short transaction is waited for
 
-_SIDECARS: Final = ("-wal", "-shm", "-journal")
+SIDECARS: Final = ("-wal", "-shm", "-journal")
 # Errors of the system that time does not mend. Any other may pass: a full disk, too many files.
 _LASTING: Final = frozenset(
     {
@@ -75,7 +75,7 @@ def open_connection(path: Path) -> apsw.Connection:
 
     The caller holds the lock. Raises StoreUnusableError where waiting cannot mend it.
     """
-    marker = _read_marker(path)
+    marker = read_marker(path)
     if not path.exists():
         require_first_run(path)
         _create(path)
@@ -102,11 +102,11 @@ def mark_clean(connection: apsw.Connection) -> None:
 
 def require_first_run(path: Path) -> None:
     """Raise StoreUnusableError where there is no store, and something beside its place says that there was one."""
-    if _read_marker(path) is not None:
+    if read_marker(path) is not None:
         raise StoreUnusableError(
             f"{path} is gone, and {path.name}.id beside it says that it was there; {_remedy(path)}"
         )
-    orphans = [sibling(path, suffix) for suffix in _SIDECARS if _has_content(sibling(path, suffix))]
+    orphans = [sibling(path, suffix) for suffix in SIDECARS if _has_content(sibling(path, suffix))]
     if orphans:
         # SQLite would play the remains of another database into the new one.
         raise StoreUnusableError(
@@ -116,7 +116,7 @@ def require_first_run(path: Path) -> None:
 
 def _create(path: Path) -> None:
     fresh = sibling(path, ".new")
-    for suffix in _SIDECARS:
+    for suffix in SIDECARS:
         sibling(fresh, suffix).unlink(missing_ok=True)
     create_empty(fresh)
     connection = apsw.Connection(str(fresh), apsw.SQLITE_OPEN_READWRITE)
@@ -137,7 +137,7 @@ def _create(path: Path) -> None:
 def _require_writable(path: Path) -> None:
     """Raise the error of the system, which says more than SQLite's."""
     os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    for file in (path.parent, *(sibling(path, suffix) for suffix in _SIDECARS)):
+    for file in (path.parent, *(sibling(path, suffix) for suffix in SIDECARS)):
         if file.exists() and not os.access(file, os.W_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
 
@@ -164,6 +164,16 @@ def _check(connection: apsw.Connection, path: Path, marker: str | None, *, uncle
     identity = meta.get("id")
     if not identity:
         raise apsw.CorruptError("it has no id")
+    require_marked(path, marker, identity)
+    _enter_wal(connection)
+    if unclean or meta.get("clean") != "1":
+        _check_pages(connection)
+    if marker is None:
+        write_durably(_marker(path), identity + "\n")
+
+
+def require_marked(path: Path, marker: str | None, identity: str) -> None:
+    """Raise StoreUnusableError unless the marker, where there is one, speaks of the store with this id."""
     if marker == "":
         raise StoreUnusableError(
             f"{path.name}.id beside {path} is empty; if that is the right store, move {path.name}.id away and start again"
@@ -172,11 +182,6 @@ def _check(connection: apsw.Connection, path: Path, marker: str | None, *, uncle
         raise StoreUnusableError(
             f"{path} is another store than {path.name}.id beside it speaks of; {_remedy(path)}"
         )
-    _enter_wal(connection)
-    if unclean or meta.get("clean") != "1":
-        _check_pages(connection)
-    if marker is None:
-        write_durably(_marker(path), identity + "\n")
 
 
 def _check_pages(connection: apsw.Connection) -> None:
@@ -189,7 +194,8 @@ def _marker(path: Path) -> Path:
     return sibling(path, ".id")
 
 
-def _read_marker(path: Path) -> str | None:
+def read_marker(path: Path) -> str | None:
+    """Return the id that the marker beside the store speaks of; None if there is no marker."""
     try:
         return _marker(path).read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
@@ -201,7 +207,7 @@ def _has_content(path: Path) -> bool:
 
 
 def _remedy(path: Path) -> str:
-    candidates = (path, *(sibling(path, suffix) for suffix in _SIDECARS), _marker(path))
+    candidates = (path, *(sibling(path, suffix) for suffix in SIDECARS), _marker(path))
     names = ", ".join(candidate.name for candidate in candidates if candidate.exists())
     return (
         f"restore it from a backup, or, to begin anew, move {names} out of {path.parent}: "

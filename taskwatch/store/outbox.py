@@ -1,25 +1,33 @@
 """The lane's statements: what is pending, its bytes, and what became of it."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, assert_never
+from typing import Final, assert_never
 
 import apsw
 
-from taskwatch.model.delivery import Dead, Delivered, DeliveryId, DeliveryState, Outcome, Queued, Retry
+from taskwatch.model.delivery import (
+    Dead,
+    Delivered,
+    DeliveryId,
+    DeliveryState,
+    Outcome,
+    Queued,
+    RemovedReceiver,
+    Retry,
+)
 from taskwatch.model.event import EventId
-from taskwatch.store.instants import to_stored
+from taskwatch.store.instants import from_stored, to_stored
 
 DETAIL_BOUND: Final = 500  # characters of a failure that are kept
 
 # 'pending' stands in the text, not in a parameter: else the partial index does not serve.
 _PENDING: Final = """
-SELECT d.id, e.id, e.project, e.subject, d.attempts, d.poisoned, d.tried_seconds
+SELECT d.id, e.id, e.project, e.subject, d.attempts, d.poisoned, d.tried_seconds, d.replay
 FROM deliveries d JOIN events e ON e.seq = d.event
 WHERE d.receiver = ? AND d.state = 'pending' AND d.id > ?
 ORDER BY d.id LIMIT ?
 """
-
-_BACKLOG: Final = "SELECT receiver, count(*) FROM deliveries WHERE state = 'pending' GROUP BY receiver"
 
 _BODY: Final = """
 SELECT coalesce(d.body, e.body)
@@ -45,6 +53,23 @@ SET state = :state, why = :why, attempts = attempts + 1, done_at = :done_at,
 WHERE id = :id AND state = 'pending'
 """
 
+_HAND_OVER: Final = "UPDATE OR IGNORE deliveries SET receiver = ? WHERE receiver = ? AND state = 'pending'"
+
+_RECEIVERS: Final = "SELECT DISTINCT receiver FROM deliveries WHERE state = 'pending'"
+_REMOVED: Final = """
+SELECT r.receiver, r.since, (SELECT count(*) FROM deliveries d WHERE d.receiver = r.receiver AND d.state = 'pending')
+FROM removed_receivers r ORDER BY r.receiver
+"""
+
+# A bounded batch of what waits for receivers that were removed long ago.
+_DROP_REMOVED: Final = """
+UPDATE deliveries SET state = 'dropped', why = 'receiver_removed', done_at = :at
+WHERE id IN (
+    SELECT d.id FROM removed_receivers r JOIN deliveries d ON d.receiver = r.receiver AND d.state = 'pending'
+    WHERE r.since < :before LIMIT :limit
+)
+"""
+
 
 def pending(connection: apsw.Connection, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
     """Return pending deliveries with ids above `after`, in the order of recording."""
@@ -52,12 +77,14 @@ def pending(connection: apsw.Connection, receiver: str, *, after: DeliveryId, li
         Queued(
             id=DeliveryId(delivery),
             event_id=EventId(event),
-            task=f"{project}/{subject}",
+            # A replay stands outside the order: it waits for nothing, and nothing for it.
+            task=f"replay/{delivery}" if replay else f"{project}/{subject}",
             attempts=attempts,
             poisoned=poisoned,
             tried_seconds=tried_seconds,
+            replay=bool(replay),
         )
-        for delivery, event, project, subject, attempts, poisoned, tried_seconds in connection.execute(
+        for delivery, event, project, subject, attempts, poisoned, tried_seconds, replay in connection.execute(
             _PENDING, (receiver, after, limit)
         )
     ]
@@ -108,7 +135,28 @@ def _record_failure(
     )
 
 
-def backlog(connection: apsw.Connection) -> dict[str, int]:
-    """Return how many deliveries are pending, by receiver."""
-    rows: list[tuple[Any, ...]] = connection.execute(_BACKLOG).fetchall()
-    return {receiver: count for receiver, count in rows}  # noqa: C416  (dict() does not see that they are pairs)
+def hand_over(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:
+    """Give what waits for these receivers to those that go by the new names."""
+    connection.executemany(_HAND_OVER, [(new, old) for old, new in renamed.items()])
+
+
+def removed(connection: apsw.Connection, served: frozenset[str], *, at: datetime) -> list[RemovedReceiver]:
+    """Bring the list of receivers with a backlog that nobody serves up to date, and return it."""
+    waiting = {receiver for (receiver,) in connection.execute(_RECEIVERS)}
+    connection.executemany(
+        "INSERT OR IGNORE INTO removed_receivers (receiver, since) VALUES (?, ?)",
+        [(receiver, to_stored(at)) for receiver in sorted(waiting - served)],
+    )
+    known = [receiver for (receiver,) in connection.execute("SELECT receiver FROM removed_receivers")]
+    gone = [(receiver,) for receiver in known if receiver in served or receiver not in waiting]
+    connection.executemany("DELETE FROM removed_receivers WHERE receiver = ?", gone)
+    return [
+        RemovedReceiver(name=receiver, since=from_stored(since), pending=pending)
+        for receiver, since, pending in connection.execute(_REMOVED)
+    ]
+
+
+def drop_removed(connection: apsw.Connection, *, before: datetime, at: datetime, limit: int) -> int:
+    """Put away a batch of what waits for receivers that were removed before this; return how many."""
+    connection.execute(_DROP_REMOVED, {"before": to_stored(before), "at": to_stored(at), "limit": limit})
+    return connection.changes()

@@ -17,7 +17,7 @@ from taskwatch.engine.ports import PollRecord, ProjectState
 from taskwatch.errors import StoreFailedError, StoreUnusableError
 from taskwatch.model.delivery import DeliveryId
 from taskwatch.model.event import EventId
-from taskwatch.model.project import Identity
+from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
 from taskwatch.store import ledger
 from taskwatch.store.instants import from_stored, to_stored
@@ -70,8 +70,13 @@ WHERE (:project IS NULL OR p.name = :project)
 ORDER BY e.seq DESC LIMIT :limit
 """
 
+# From the prefix up to what follows all that begin with it: ids are letters, digits and _, all below ~.
+_EVENT_IDS: Final = (
+    "SELECT id FROM events WHERE id >= :prefix AND id < :prefix || '~' ORDER BY id LIMIT :limit"
+)
+
 _DELIVERIES: Final = """
-SELECT d.id, d.receiver, d.path, d.state, d.attempts, d.last_reason, d.last_detail, d.why,
+SELECT d.id, d.receiver, d.path, d.state, d.attempts, d.replay, d.last_reason, d.last_detail, d.why,
        d.first_attempt_at, d.last_attempt_at, d.done_at,
        e.id, e.type, p.name, e.subject, e.summary, e.time
 FROM deliveries d
@@ -103,7 +108,7 @@ class StoreReader:
         """Open the store. Raises StoreFailedError if there is no store yet, or none that this user may read."""
         self._path = path.resolve()
         with readable(self._path):
-            self._connection = _connect(self._path)
+            self._connection = connect(self._path)
 
     def __enter__(self) -> Self:
         return self
@@ -118,10 +123,11 @@ class StoreReader:
         """Return the projects ever enrolled, the latest first."""
         with readable(self._path), self._connection:  # two reads, one moment
             kept = ledger.freshness(self._connection)
+            conditions = ledger.conditions(self._connection)
             rows: list[tuple[Any, ...]] = self._connection.execute(
                 _PROJECTS, {"project": project, "limit": limit}
             ).fetchall()
-        return [_project(row, kept.get(row[0])) for row in rows]
+        return [_project(row, kept.get(row[0]), conditions.get(row[0])) for row in rows]
 
     def tasks(
         self,
@@ -158,6 +164,14 @@ class StoreReader:
             "instance": instance,
         }
         return [_event(row) for row in self._rows(_EVENTS, filters, since=since, limit=limit)]
+
+    def event_ids(self, prefix: str, *, limit: int) -> list[EventId]:
+        """Return ids of events that begin so, in the order of letters."""
+        with readable(self._path):
+            rows: list[tuple[Any, ...]] = self._connection.execute(
+                _EVENT_IDS, {"prefix": prefix, "limit": limit}
+            ).fetchall()
+        return [EventId(event_id) for (event_id,) in rows]
 
     def deliveries(
         self,
@@ -200,7 +214,7 @@ class ReadOnlyLedger:
         with readable(self._path):
             if not self._path.exists():
                 require_first_run(self._path)
-            self._connection = _connect(self._path) if self._path.exists() else None
+            self._connection = connect(self._path) if self._path.exists() else None
 
     def __enter__(self) -> Self:
         return self
@@ -240,37 +254,45 @@ def readable(path: Path) -> Iterator[None]:
             ) from error
 
 
-def _connect(path: Path) -> apsw.Connection:
+def connect(path: Path, *, takes_older: bool = False, writes: bool = False) -> apsw.Connection:
+    """Open the store beside its daemon; one of an older version only where the caller takes that."""
     if not path.exists():
         require_first_run(path)
         raise StoreFailedError(f"no store at {path} yet: start taskwatch run once")
-    if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+    way, need, flags = (
+        ("written", os.R_OK | os.W_OK, apsw.SQLITE_OPEN_READWRITE)
+        if writes
+        else ("read", os.R_OK, apsw.SQLITE_OPEN_READONLY)
+    )
+    if not os.access(path, need, effective_ids=os.access in os.supports_effective_ids):
         # Not tried by opening it: closing any descriptor of the file would drop all locks that this process has on it.
         raise StoreFailedError(
-            f"{path} cannot be read by uid {os.geteuid()}: run this as uid {path.stat().st_uid}"
+            f"{path} cannot be {way} by uid {os.geteuid()}: run this as uid {path.stat().st_uid}"
         )
-    connection = apsw.Connection(str(path), apsw.SQLITE_OPEN_READONLY)
+    connection = apsw.Connection(str(path), flags)
     try:
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it may not write, so it need not try
+        if not writes:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # it may not, so it need not try
+        connection.pragma("foreign_keys", "on")
         connection.set_busy_timeout(BUSY_MILLISECONDS)
         connection.pragma("trusted_schema", "off")
-        _check(connection, path)
+        _check(connection, path, takes_older=takes_older)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _check(connection: apsw.Connection, path: Path) -> None:
+def _check(connection: apsw.Connection, path: Path, *, takes_older: bool) -> None:
     newest = load_migrations()[-1].number
     require_ours(connection, path)
     require_not_newer(connection, path, known=newest)
     require_whole(connection)
-    if version_of(connection) < newest:
+    if version_of(connection) < newest and not takes_older:
         raise StoreUnusableError(f"{path} is of an older taskwatch; taskwatch run brings it up to date")
 
 
-def _project(row: tuple[Any, ...], kept: datetime | None) -> ProjectRow:
+def _project(row: tuple[Any, ...], kept: datetime | None, condition: Condition | None) -> ProjectRow:
     _, service, host, project_id, name, baseline_at, observed_at, tasks, open_tasks = row
     return ProjectRow(
         identity=Identity(service=service, host=host, project_id=project_id),
@@ -279,6 +301,7 @@ def _project(row: tuple[Any, ...], kept: datetime | None) -> ProjectRow:
         observed_at=ledger.latest(from_stored(observed_at), kept),
         tasks=tasks,
         open_tasks=open_tasks,
+        condition=condition,
     )
 
 
@@ -309,7 +332,7 @@ def _event(row: tuple[Any, ...]) -> EventRow:
 
 
 def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
-    delivery, receiver, path, state, attempts, reason, detail, why, *rest = row
+    delivery, receiver, path, state, attempts, replay, reason, detail, why, *rest = row
     first_attempt_at, last_attempt_at, done_at, event_id, event_type, project, subject, summary, time = rest
     return DeliveryRow(
         id=DeliveryId(delivery),
@@ -317,6 +340,7 @@ def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
         path=path,
         state=state,
         attempts=attempts,
+        replay=bool(replay),
         last_reason=reason,
         last_detail=detail,
         why=why,

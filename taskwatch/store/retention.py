@@ -47,6 +47,12 @@ DELETE FROM tasks WHERE (project, job_id) IN (
 )
 """
 
+_OPERATIONS: Final = """
+DELETE FROM operations WHERE id IN (
+    SELECT id FROM operations WHERE at < :before AND logged = 1 AND outcome IS NOT NULL LIMIT :limit
+)
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
@@ -73,6 +79,11 @@ def events(before: int) -> Batch:
 def tasks(before: int) -> Batch:
     """Forget ended tasks that nothing has happened to since."""
     return _deletion(_TASKS, before)
+
+
+def operations(before: int) -> Batch:
+    """Forget what operators did before this, and the daemon has logged."""
+    return _deletion(_OPERATIONS, before)
 
 
 def pages(connection: apsw.Connection) -> int:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from taskwatch.model.delivery import DeliveryId
 from taskwatch.model.event import EventId
-from taskwatch.model.project import Identity
+from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Task
 
 
@@ -17,6 +17,7 @@ class ProjectRow:
     observed_at: datetime | None  # the last complete reading on record
     tasks: int
     open_tasks: int
+    condition: Condition | None  # as a daemon said last; None: none spoke of it since the last start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class DeliveryRow:
     path: str  # of the route that named the receiver
     state: str
     attempts: int
+    replay: bool  # an operator sent it again
     last_reason: str | None
     last_detail: str | None
     why: str | None  # it is dead: horizon or poison

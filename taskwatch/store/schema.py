@@ -16,7 +16,11 @@ from taskwatch.errors import StoreUnusableError
 from taskwatch.store.files import create_empty, replace_durably, sibling
 
 APPLICATION_ID: Final = 0x74776368  # "twch": tells a store from any other SQLite database
-TABLES: Final = frozenset({"meta", "projects", "tasks", "events", "deliveries", "freshness"})
+# By the version that brought them.
+TABLES: Final = {
+    1: frozenset({"meta", "projects", "tasks", "events", "deliveries", "freshness"}),
+    2: frozenset({"operations", "removed_receivers"}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +68,13 @@ def require_not_newer(connection: apsw.Connection, path: Path, *, known: int) ->
 
 def require_whole(connection: apsw.Connection) -> None:
     """Raise CorruptError unless the store has a version and all its tables."""
-    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    missing = sorted(TABLES - found)
-    if missing:
-        raise apsw.CorruptError(f"it has no table {', '.join(missing)}")
-    if version_of(connection) < 1:
+    version = version_of(connection)
+    if version < 1:
         raise apsw.CorruptError("it has no version")
+    due = {table for since, tables in TABLES.items() if since <= version for table in tables}
+    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if missing := sorted(due - found):
+        raise apsw.CorruptError(f"it has no table {', '.join(missing)}")
 
 
 def migrate(connection: apsw.Connection, path: Path, migrations: Sequence[Migration]) -> None:
@@ -89,6 +94,12 @@ def migrate(connection: apsw.Connection, path: Path, migrations: Sequence[Migrat
 def _copy(connection: apsw.Connection, target: Path) -> None:
     """Copy the store; a copy of that name is always whole."""
     fresh = sibling(target, ".new")
+    copy_to(connection, fresh)
+    replace_durably(fresh, target)
+
+
+def copy_to(connection: apsw.Connection, fresh: Path) -> None:
+    """Make a private copy of one moment of the store; what stood at its place goes."""
     create_empty(fresh)
     copy = apsw.Connection(str(fresh), apsw.SQLITE_OPEN_READWRITE)
     try:
@@ -98,4 +109,3 @@ def _copy(connection: apsw.Connection, target: Path) -> None:
         copy.pragma("journal_mode", "delete")
     finally:
         copy.close()
-    replace_durably(fresh, target)

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from taskwatch.clock import Clock
 from taskwatch.engine.ports import PollRecord, ProjectState
-from taskwatch.model.delivery import DeliveryId, Outcome, Queued
-from taskwatch.model.project import Identity
+from taskwatch.model.delivery import DeliveryId, Outcome, Queued, RemovedReceiver
+from taskwatch.model.operation import Operation
+from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import ledger, outbox, retention
+from taskwatch.store import ledger, operations, outbox, retention
 from taskwatch.store.files import make_directory
 from taskwatch.store.instants import to_stored
 from taskwatch.store.lock import StoreLock, acquire
@@ -21,13 +22,14 @@ from taskwatch.store.writer import Writer
 
 
 class SqliteStore:
-    """Ledger and Outbox of the engine, freshness and retention. Used from one event loop."""
+    """Ledger and Outbox of the engine, housekeeping, and what operators ask for. Used from one event loop."""
 
     def __init__(self, *, writer: Writer, lock: StoreLock, clock: Clock) -> None:
         self.lost: Final = writer.lost  # set once the disk refused a commit; the process then ends
         self._writer = writer
         self._lock = lock
         self._clock = clock
+        self._data_version: int | None = None
 
     @property
     def commits(self) -> int:
@@ -69,14 +71,52 @@ class SqliteStore:
         """Make the outcome of one attempt durable, unless the delivery is pending no more."""
         await self._writer.write(lambda connection: outbox.record(connection, delivery, outcome, at))
 
-    async def keep_freshness(self, observed: Mapping[int, datetime]) -> None:
-        """Remember when these projects were last read; what is known of others stays."""
-        kept = dict(observed)
-        await self._writer.write(lambda connection: ledger.keep_freshness(connection, kept))
+    async def keep_freshness(
+        self, observed: Mapping[int, datetime], conditions: Mapping[int, Condition] | None = None
+    ) -> None:
+        """Remember when these projects were last read, which adds to what is known, and how all of them go."""
+        read, going = dict(observed), dict(conditions or {})
+        await self._writer.write(lambda connection: ledger.keep_freshness(connection, read, going))
 
-    async def backlog(self) -> dict[str, int]:
-        """Return how many deliveries are pending, by receiver."""
-        return await self._writer.read(outbox.backlog)
+    async def hand_over(self, renamed: Mapping[str, str]) -> None:
+        """Give what waits for receivers to those that go by their new names."""
+        names = dict(renamed)
+        await self._writer.write(lambda connection: outbox.hand_over(connection, names))
+
+    async def removed_receivers(self, served: frozenset[str]) -> list[RemovedReceiver]:
+        """Return the receivers with a backlog that are not among those served, and since when they are not."""
+        now = self._clock.now()
+        return await self._writer.write(lambda connection: outbox.removed(connection, served, at=now))
+
+    async def drop_removed(self, before: datetime) -> int:
+        """Put away what waits for receivers that were removed before this; return how many deliveries."""
+        now = self._clock.now()
+        return await self._exhaust(partial(outbox.drop_removed, before=before, at=now, limit=BATCH))
+
+    async def is_changed_outside(self) -> bool:
+        """Tell whether another process has written since this was asked last."""
+        version: int = await self._writer.read(lambda connection: connection.pragma("data_version"))
+        is_changed = version != self._data_version
+        self._data_version = version
+        return is_changed
+
+    async def unlogged_operations(self) -> list[Operation]:
+        """Return what operators did or ask for, as far as it was not logged yet."""
+        return await self._writer.read(partial(operations.unlogged, limit=BATCH))
+
+    async def mark_logged(self, logged: Iterable[int]) -> None:
+        """Note that these operations stand in the log."""
+        numbers = tuple(logged)
+        await self._writer.write(lambda connection: operations.mark_logged(connection, numbers))
+
+    async def answer(self, operation: int, outcome: Mapping[str, Any]) -> None:
+        """Tell who asked for an operation what became of it."""
+        told = dict(outcome)
+        await self._writer.write(lambda connection: operations.answer(connection, operation, told))
+
+    async def give_up_requests(self) -> None:
+        """Answer what an earlier daemon was asked and did not come to."""
+        await self._writer.write(operations.give_up_requests)
 
     async def prune(self, before: datetime) -> Pruned:
         """Forget events older than this that are told, and ended tasks that are past their time.
@@ -90,6 +130,7 @@ class SqliteStore:
             events=await self._exhaust(retention.events(old_events)),
             tasks=await self._exhaust(retention.tasks(old_tasks)),
         )
+        await self._exhaust(retention.operations(old_events))
         await self._exhaust(retention.pages)
         return pruned
 

@@ -182,7 +182,9 @@ async def paced(port: int, directory: Path, *, seconds: float) -> dict[str, Any]
             starts[key].append(time.monotonic())
             return await watches[key].tick()
 
-        scheduler = Scheduler([partial(poll, key) for key in range(PACED)], clock=SystemClock())
+        scheduler = Scheduler(SystemClock())
+        for key in range(PACED):
+            scheduler.add(key, partial(poll, key))
         cpu = time.process_time()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):

@@ -21,7 +21,7 @@ HOSTILE: Final = {
 
 
 def a_message(
-    *, reason: str = "no space left", severity: Severity = Severity.CRITICAL, attempt: int = 1
+    *, reason: str = "no space left", severity: Severity = Severity.CRITICAL, replay: bool = False
 ) -> Message:
     """Return the message of a task that failed for this reason, which its instance bears as a name too."""
     task = a_task(
@@ -34,4 +34,4 @@ def a_message(
         reading=a_reading(),
         failure_severities=(("*", severity),),
     )
-    return Message(event_id=event.id, body=event.body, attempt=attempt)
+    return Message(event_id=event.id, body=event.body, replay=replay)

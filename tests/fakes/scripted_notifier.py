@@ -1,6 +1,7 @@
 """A receiver that does what a script says, and remembers what it was sent, and when."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -53,6 +54,17 @@ class ScriptedNotifier:
     @property
     def taken(self) -> list[str]:
         return [message.event_id for message in self.accepted]
+
+
+class Tries:
+    """Counts how often each event was tried, this time included."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, message: Message) -> int:
+        self._seen[message.event_id] += 1
+        return self._seen[message.event_id]
 
 
 def server_error() -> DeliveryError:

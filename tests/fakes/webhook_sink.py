@@ -17,6 +17,7 @@ class Post:
     """One POST that arrived whole."""
 
     id: str
+    path: str
     body: bytes
     headers: Mapping[str, str]
     accepted: bool  # the receiver says that it took it, whether or not the sender learnt so
@@ -87,5 +88,7 @@ class WebhookSink:
         body = await request.read()
         behaviour = self.choose()
         takes = behaviour in (accept, hang, hang_up)
-        self.posts.append(Post(request.headers["webhook-id"], body, dict(request.headers), takes))
+        self.posts.append(
+            Post(request.headers["webhook-id"], request.path, body, dict(request.headers), takes)
+        )
         return await behaviour(request)

@@ -17,13 +17,16 @@ import structlog
 
 from taskwatch import app as composition
 from taskwatch import telemetry
-from taskwatch.app import FIRST_PRUNE_SECONDS, PRUNE_SECONDS, App, build, kinds, opened_store, watch
+from taskwatch.app import build, kinds, opened_store, watch
 from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.task import COMPLETED, RUNNING
+from taskwatch.runtime import housekeeping
+from taskwatch.runtime.daemon import Daemon
+from taskwatch.runtime.housekeeping import FIRST_PRUNE_SECONDS, PRUNE_SECONDS, Housekeeper
 from taskwatch.store.reader import StoreReader
 from taskwatch.store.sqlite import SqliteStore, open_store
 from tests.fakes.builders import T0, a_project, a_task, at, captured_log, everything_to, some_rules
@@ -72,7 +75,7 @@ def named(lines: Lines, event: str) -> list[dict[str, Any]]:
 # What is forgotten
 
 
-class Daemon:
+class House:
     """The parts that decide what is forgotten, upon a clock that can be set."""
 
     def __init__(self, store: SqliteStore, clock: StillClock) -> None:
@@ -88,17 +91,17 @@ class Daemon:
             clock=clock,
             told=lambda _: None,
         )
-        watch = Watch(poller=self.poller, clock=clock, log=log)
-        self.app = App(
-            watches=[watch],
-            lanes=[],
+        self.watch = Watch(poller=self.poller, clock=clock, log=log)
+        self.housekeeper = Housekeeper(
             store=store,
             clock=clock,
             log=log,
+            watches=lambda: [self.watch],
+            receivers=lambda: ["hook"],
             retention=RETENTION.total_seconds(),
         )
 
-    async def lives_through_a_task(self) -> "Daemon":
+    async def lives_through_a_task(self) -> "House":
         """Take the baseline, then see one task begin and end."""
         for rows in ([], [a_task("a", RUNNING)], [a_task("a", COMPLETED, ended_at=at(2))]):
             self.source.then(rows)
@@ -130,10 +133,10 @@ ALL: Final = (3, 1)  # the baseline, the beginning, the end; the task
 async def test_nothing_is_forgotten_by_a_clock_that_leapt_even_before_the_next_poll(
     store: SqliteStore, clock: StillClock, path: Path
 ) -> None:
-    daemon = await Daemon(store, clock).lives_through_a_task()
+    daemon = await House(store, clock).lives_through_a_task()
     clock.moment += LONG
 
-    assert await daemon.app.prune() == PRUNE_SECONDS
+    assert await daemon.housekeeper.prune() == PRUNE_SECONDS
 
     assert remembered(path) == ALL
     (line,) = daemon.lines
@@ -143,13 +146,13 @@ async def test_nothing_is_forgotten_by_a_clock_that_leapt_even_before_the_next_p
 async def test_a_clock_that_was_set_right_again_forgets_as_before(
     store: SqliteStore, clock: StillClock, path: Path
 ) -> None:
-    daemon = await Daemon(store, clock).lives_through_a_task()
+    daemon = await House(store, clock).lives_through_a_task()
     clock.moment += LONG
-    await daemon.app.prune()
+    await daemon.housekeeper.prune()
     clock.moment -= LONG
     clock.seconds += LONG.total_seconds()  # so much time has really passed
 
-    await daemon.app.prune()
+    await daemon.housekeeper.prune()
 
     assert remembered(path) == (0, 0)
 
@@ -157,13 +160,13 @@ async def test_a_clock_that_was_set_right_again_forgets_as_before(
 async def test_nothing_is_forgotten_before_any_cloud_has_said_the_time(
     store: SqliteStore, clock: StillClock, path: Path
 ) -> None:
-    await Daemon(store, clock).lives_through_a_task()
+    await House(store, clock).lives_through_a_task()
     clock.moment += LONG
-    restarted = Daemon(store, clock)
+    restarted = House(store, clock)
     restarted.source.then(UNREACHABLE)
-    await restarted.app.watches[0].tick()
+    await restarted.watch.tick()
 
-    assert await restarted.app.prune() == FIRST_PRUNE_SECONDS
+    assert await restarted.housekeeper.prune() == FIRST_PRUNE_SECONDS
 
     assert remembered(path) == ALL
 
@@ -171,14 +174,14 @@ async def test_nothing_is_forgotten_before_any_cloud_has_said_the_time(
 async def test_what_is_old_by_clocks_that_agree_is_forgotten(
     store: SqliteStore, clock: StillClock, path: Path
 ) -> None:
-    await Daemon(store, clock).lives_through_a_task()
+    await House(store, clock).lives_through_a_task()
     clock.moment += LONG
-    restarted = Daemon(store, clock)
+    restarted = House(store, clock)
     restarted.source.cloud_date = T0 + LONG
     restarted.source.then([])
     await restarted.poller.poll()
 
-    assert await restarted.app.prune() == PRUNE_SECONDS
+    assert await restarted.housekeeper.prune() == PRUNE_SECONDS
 
     assert remembered(path) == (0, 0)
 
@@ -187,7 +190,7 @@ async def test_housekeeping_goes_on_after_the_wall_clock_was_set_back(
     tmp_path: Path, path: Path, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for period in ("FRESHNESS_SECONDS", "PRUNE_SECONDS", "FIRST_PRUNE_SECONDS"):
-        monkeypatch.setattr(composition, period, 0.1)
+        monkeypatch.setattr(housekeeping, period, 0.1)
     clock = JumpingClock()
     apscheduler_under(clock, monkeypatch)
     async with (
@@ -305,14 +308,14 @@ def configured(directory: Path, cloud: TasksEndpoint, hooks: dict[str, str]) -> 
 @asynccontextmanager
 async def opened_app(
     directory: Path, cloud: TasksEndpoint, hooks: dict[str, str], *, clock: JumpingClock | None = None
-) -> AsyncIterator[App]:
+) -> AsyncIterator[Daemon]:
     config = configured(directory, cloud, hooks)
     async with opened_store(config) as store, build(config, store=store, clock=clock) as app:
         yield app
 
 
 @asynccontextmanager
-async def running(app: App) -> AsyncIterator[None]:
+async def running(app: Daemon) -> AsyncIterator[None]:
     stop = asyncio.Event()
     run = asyncio.create_task(app.run(stop))
     try:

@@ -34,7 +34,9 @@ async def running(
     keys: int,
     clock: SystemClock | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
-    edge = Scheduler([partial(poll, key) for key in range(keys)], clock=clock or SystemClock())
+    edge = Scheduler(clock or SystemClock())
+    for key in range(keys):
+        edge.add(key, partial(poll, key))
     run = asyncio.create_task(edge.run())
     try:
         yield run
@@ -148,3 +150,62 @@ async def test_with_nothing_to_poll_it_waits_until_it_is_cancelled() -> None:
     async with running(poll, keys=0) as run:
         await asyncio.sleep(0.1)
         assert not run.done()
+
+
+async def test_works_come_and_go_while_it_runs_and_one_that_is_hastened_does_not_wait_for_its_time() -> None:
+    polls: Counter[str] = Counter()
+
+    def work(key: str) -> Callable[[], Awaitable[float]]:
+        async def poll() -> float:
+            polls[key] += 1
+            return 3600.0
+
+        return poll
+
+    edge = Scheduler(SystemClock())
+    edge.add("first", work("first"))
+    run = asyncio.create_task(edge.run())
+    try:
+        await until(lambda: polls["first"] == 1, run)
+        edge.add("second", work("second"))
+        await until(lambda: polls["second"] == 1, run)
+        edge.hasten("first")
+        await until(lambda: polls["first"] == 2, run)
+        edge.remove("first")
+        edge.add("first", work("first anew"))
+        await until(lambda: polls["first anew"] == 1, run)
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+    assert polls == {"first": 2, "second": 1, "first anew": 1}
+
+
+async def test_a_work_that_is_removed_hastened_or_added_again_while_under_way_is_not_done_twice_at_once() -> (
+    None
+):
+    begun, at_once, go = 0, 0, asyncio.Event()
+
+    async def poll() -> float:
+        nonlocal begun, at_once
+        begun += 1
+        at_once += 1
+        assert at_once == 1, "twice at once"
+        await go.wait()
+        at_once -= 1
+        return 3600.0
+
+    edge = Scheduler(SystemClock())
+    edge.add("a", poll)
+    run = asyncio.create_task(edge.run())
+    try:
+        await until(lambda: begun == 1, run)
+        edge.remove("a")
+        edge.add("a", poll)
+        edge.hasten("a")
+        await asyncio.sleep(0.2)
+        go.set()
+        await until(lambda: begun == 2, run)
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)

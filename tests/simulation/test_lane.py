@@ -41,6 +41,7 @@ from tests.fakes.memory_store import Call, CrashPoint, MemoryStore, Session, Sto
 from tests.fakes.scripted_notifier import (
     Conduct,
     ScriptedNotifier,
+    Tries,
     fails_times,
     fails_while,
     gone,
@@ -233,14 +234,6 @@ class TestRetries:
         assert max(after - before for before, after in pairwise(notifier.times)) <= 40.001
 
     @in_virtual_time
-    async def test_count_their_attempts_from_one(self) -> None:
-        store, notifier = MemoryStore(), ScriptedNotifier(fails_times(2))
-        store.enqueue(ME, "a")
-        async with running(a_lane(store, notifier)):
-            await until(all_settled(store))
-        assert [attempt.message.attempt for attempt in notifier.attempts] == [1, 2, 3]
-
-    @in_virtual_time
     async def test_go_on_counting_after_a_restart(self) -> None:
         store, notifier = MemoryStore(), ScriptedNotifier(fails_times(3))
         store.enqueue(ME, "a")
@@ -248,7 +241,8 @@ class TestRetries:
             await until(lambda: len(notifier.attempts) == 2)
         async with running(a_lane(store, notifier)):
             await until(all_settled(store))
-        assert [attempt.message.attempt for attempt in notifier.attempts] == [1, 2, 3, 4]
+        (delivery,) = store.of(ME, DeliveryState.DELIVERED)
+        assert delivery.attempts == len(notifier.attempts) == 4
 
     @in_virtual_time
     async def test_carry_the_same_id_and_the_same_bytes(self) -> None:
@@ -302,8 +296,10 @@ class TestRetryAfter:
         for number in range(10):
             store.enqueue(ME, f"other {number}")
 
+        tries = Tries()
+
         async def conduct(message: Message) -> None:
-            if message.event_id == throttled_one.event_id and message.attempt == 1:
+            if message.event_id == throttled_one.event_id and tries(message) == 1:
                 raise throttled(600.0)
             await asyncio.sleep(1)
 
@@ -319,8 +315,10 @@ class TestRetryAfter:
         for number in range(10):
             store.enqueue(ME, f"task {number}")
 
+        tries = Tries()
+
         async def conduct(message: Message) -> None:
-            if message.attempt > 1:
+            if tries(message) > 1:
                 return
             if message.event_id == "tw_000001":
                 raise throttled(600.0)
@@ -340,8 +338,10 @@ class TestA429WithoutRetryAfter:
         store = MemoryStore()
         first = store.enqueue(ME, "a")
 
+        tries = Tries()
+
         async def conduct(message: Message) -> None:
-            if message.event_id == first.event_id and message.attempt <= 4:
+            if message.event_id == first.event_id and tries(message) <= 4:
                 raise throttled()
             await asyncio.sleep(0.1)  # others are under way when it is refused, and end well
 
@@ -352,8 +352,8 @@ class TestA429WithoutRetryAfter:
                 store.enqueue(ME, f"other {number}")
                 lane.wake()
                 await asyncio.sleep(1)
-        tries = [attempt.at for attempt in notifier.attempts if attempt.message.event_id == first.event_id]
-        gaps = [after - before for before, after in pairwise(tries)]
+        times = [attempt.at for attempt in notifier.attempts if attempt.message.event_id == first.event_id]
+        gaps = [after - before for before, after in pairwise(times)]
         waits = [RULES.initial * 2**number for number in range(4)]
         assert len(gaps) == len(waits)
         assert [gap >= wait - 0.001 for gap, wait in zip(gaps, waits, strict=True)] == [True] * 4
@@ -365,8 +365,10 @@ class TestA429WithoutRetryAfter:
         for number in range(10):
             store.enqueue(ME, f"task {number}")
 
+        tries = Tries()
+
         async def conduct(message: Message) -> None:
-            if message.event_id == "tw_000001" and message.attempt == 1:
+            if message.event_id == "tw_000001" and tries(message) == 1:
                 raise throttled()
             await asyncio.sleep(0.1)
 
@@ -760,8 +762,10 @@ class TestANotifier:
         store = MemoryStore()
         item = store.enqueue(ME, "a")
 
+        tries = Tries()
+
         async def conduct(message: Message) -> None:
-            if message.attempt == 1:
+            if tries(message) == 1:
                 await asyncio.get_running_loop().create_future()
 
         notifier = ScriptedNotifier(conduct)
@@ -1101,9 +1105,11 @@ async def delivered_with(cancellation: CancellationAt) -> None:
     for number in range(6):
         store.enqueue(ME, f"task {number % 3}")
 
+    tries = Tries()
+
     async def conduct(message: Message) -> None:
         await asyncio.sleep(1)
-        if message.attempt == 1 and message.event_id == "tw_000002":
+        if message.event_id == "tw_000002" and tries(message) == 1:
             raise server_error()
 
     notifier = ScriptedNotifier(conduct)

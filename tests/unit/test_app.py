@@ -15,10 +15,11 @@ import structlog
 from aiohttp import web
 
 from taskwatch import telemetry
-from taskwatch.app import App, build, kinds, opened_store
+from taskwatch.app import build, kinds, opened_store
 from taskwatch.config.load import load
 from taskwatch.errors import StoreLostError
 from taskwatch.notifiers.registry import NOTIFIERS
+from taskwatch.runtime.daemon import Daemon
 from taskwatch.store.reader import StoreReader
 from tests.fakes.commands import until
 from tests.fakes.tasks_endpoint import TasksEndpoint, row
@@ -62,7 +63,7 @@ async def sink() -> AsyncIterator[WebhookSink]:
 @asynccontextmanager
 async def built(
     directory: Path, cloud: TasksEndpoint, sink: WebhookSink, *, rate: str = "1000/s"
-) -> AsyncIterator[App]:
+) -> AsyncIterator[Daemon]:
     file = directory / "taskwatch.yaml"
     file.write_text(CONFIGURATION.format(cloud=cloud.url, hook=sink.url, rate=rate))
     config = load(file, kinds())
@@ -129,13 +130,13 @@ async def test_nothing_is_forgotten_while_the_clocks_disagree(
     async with built(tmp_path, cloud, sink) as app:
         for watch in app.watches:
             await watch.tick()
-        await app.prune()
+        await app.housekeeper.prune()
         assert "pruned" in log()
 
         cloud.date = "Sun, 22 Nov 2020 10:00:00 GMT"
         await app.watches[0].tick()
         before = log().count("pruned")
-        await app.prune()
+        await app.housekeeper.prune()
 
     assert "prune_skipped" in log()
     assert log().count("pruned") == before

@@ -1,4 +1,6 @@
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,9 @@ from taskwatch.config.document import Place
 from taskwatch.config.load import load
 from taskwatch.config.parse import MAX_BYTES, read
 from taskwatch.errors import ConfigError
-from tests.fakes.config_files import KINDS, SMALLEST, loaded, refused
+from tests.fakes.config_files import CREDENTIALS, KINDS, PROJECTS, SMALLEST, loaded, refused
+
+NOBODY = 65534
 
 
 def _read(directory: Path, text: str) -> object:
@@ -66,6 +70,11 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
 )
 
+MAPPINGS = "a0: &a0 {x: x, y: y}\n" + "".join(
+    f"a{n}: &a{n} {{x: *a{n - 1}, y: *a{n - 1}}}\n" for n in range(1, 40)
+)
+
+# What somebody hostile would write, and the one line that is told of it.
 UNREADABLE = {
     "[1, 2]": ["taskwatch.yaml:1:1: not a mapping; write keys, as in projects:"],
     "text": ["taskwatch.yaml:1:1: not a mapping; write keys, as in projects:"],
@@ -94,8 +103,19 @@ UNREADABLE = {
         "taskwatch.yaml:1:9: store: a key that is no text; put text that begins with { or [ in quotes"
     ],
     "a: " + "[" * 60 + "]" * 60: ["taskwatch.yaml:1:54: nested deeper than 50 levels"],
+    "a:\n" + "- " * 60 + "x": ["taskwatch.yaml:2:101: nested deeper than 50 levels"],
+    "{a: " * 60: ["taskwatch.yaml:1:205: nested deeper than 50 levels"],
+    "a: &x [b]\n" + "".join(f"a{n}: &x [*x]\n" for n in range(60)): [
+        "taskwatch.yaml:50:1: a48: with its aliases more than 100000 values or 50 levels; write it out",
+    ],
     BOMB: [
         "taskwatch.yaml:5:1: a4: with its aliases more than 100000 values or 50 levels; write it out",
+    ],
+    MAPPINGS: [
+        "taskwatch.yaml:15:1: a14: with its aliases more than 100000 values or 50 levels; write it out",
+    ],
+    "a: [" + "x," * 100_000 + "]": [
+        "taskwatch.yaml:1:1: a: with its aliases more than 100000 values or 50 levels; write it out",
     ],
 }
 
@@ -105,7 +125,19 @@ def test_what_cannot_be_understood_is_told_in_one_line(tmp_path: Path, text: str
     assert refused(tmp_path, text) == UNREADABLE[text]
 
 
-@pytest.mark.parametrize("tag", ["!!python/object/apply:os.system", "!!binary", "!mine", "!!str", "!"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object:os.system",
+        "!!python/object/apply:os.system",
+        "!!python/name:os.system",
+        "!<tag:yaml.org,2002:python/module:os>",
+        "!!binary",
+        "!mine",
+        "!!str",
+        "!",
+    ],
+)
 def test_a_tag_is_refused_and_nothing_is_constructed(tmp_path: Path, tag: str) -> None:
     marker = tmp_path / "constructed"
     assert refused(tmp_path, SMALLEST + f"store: {{path: {tag} 'touch {marker}'}}") == [
@@ -119,6 +151,13 @@ def test_a_key_written_twice_is_told_with_both_places_and_hides_nothing_else(tmp
     assert refused(tmp_path, text) == [
         "taskwatch.yaml:5:3: log.level: written before, in line 4; keep one of the two",
         "taskwatch.yaml:6:1: logg: unknown key; did you mean log?",
+    ]
+
+
+def test_merge_keys_are_keys_that_there_are_not(tmp_path: Path) -> None:
+    text = CREDENTIALS + "log: &x {level: info}\nstore:\n  <<: *x\n" + PROJECTS
+    assert [line.split("; ")[0] for line in refused(tmp_path, text)] == [
+        "taskwatch.yaml:4:3: store.<<: unknown key"
     ]
 
 
@@ -137,10 +176,27 @@ def test_a_file_that_is_not_utf8_is_refused_where_it_ceases_to_be(tmp_path: Path
 
 
 def test_a_file_that_is_not_there_and_one_that_is_a_directory_are_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No such file or directory; write it, or name another"):
-        load(tmp_path / "none.yaml", KINDS)
-    with pytest.raises(ConfigError, match="Is a directory"):
-        load(tmp_path, KINDS)
+    assert _told(tmp_path / "none.yaml") == [
+        f"{tmp_path}/none.yaml: cannot be read: No such file or directory; write it, or name another"
+    ]
+    assert _told(tmp_path) == [
+        f"{tmp_path}: cannot be read: Is a directory; name a file in it, as taskwatch.yaml"
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_a_file_of_another_user_is_told_with_the_id_of_the_one_who_asks() -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        file = Path(directory) / "taskwatch.yaml"
+        file.write_text(SMALLEST)
+        file.chmod(0o600)
+        os.seteuid(NOBODY)
+        try:
+            told = _told(file)
+        finally:
+            os.seteuid(0)
+    assert told == [f"{file}: cannot be read: Permission denied; let user id {NOBODY} read it"]
 
 
 def test_a_mistake_is_told_on_one_line_whatever_the_key_holds(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from taskwatch.cli.check import check
 from taskwatch.cli.schema import schema
 from taskwatch.config.load import load
 from taskwatch.config.parse import read
-from taskwatch.config.schema import Document, document_model
+from taskwatch.config.schema import Document, with_receivers
 from taskwatch.core.events import baseline_event
 from taskwatch.errors import ConfigError
 from taskwatch.model.project import Identity, Project
@@ -58,8 +58,8 @@ def test_the_minimal_configuration_has_ten_lines_at_most() -> None:
 
 def test_the_shipped_values_are_the_defaults() -> None:
     root = read(EVERY_KEY).root
-    everywhere = document_model(kinds()).model_validate(root, context=SHIPPED)
-    bare = document_model(kinds()).model_validate(read(MINIMAL).root, context=SHIPPED)
+    everywhere = with_receivers(Document, kinds()).model_validate(root, context=SHIPPED)
+    bare = with_receivers(Document, kinds()).model_validate(read(MINIMAL).root, context=SHIPPED)
     assert everywhere.store.retention == bare.store.retention
     assert everywhere.log == bare.log
     assert everywhere.credentials["otc"].rate == bare.credentials["otc"].rate
@@ -122,6 +122,21 @@ def test_editors_find_what_the_daemon_refuses(right: str, wrong: str) -> None:
     assert text.count(right) == 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(_document(text.replace(right, wrong)), _config_schema())
+
+
+def test_no_section_takes_a_key_that_there_is_not() -> None:
+    document = _config_schema()
+    sections = {"": document, **document["$defs"]}
+    taking = [
+        name
+        for name, section in sections.items()
+        if "properties" in section and section["additionalProperties"]
+    ]
+    assert taking == []
+
+
+def test_editors_take_an_included_file_too() -> None:
+    jsonschema.validate(_document("projects: [{name: prod, project_id: a}]"), _config_schema())
 
 
 def _event_schema() -> Any:
@@ -229,6 +244,16 @@ def test_check_says_what_will_happen(tmp_path: Path) -> None:
         "told: log (log)",
         f"kept in: {tmp_path}/x.db",
     ]
+
+
+def test_check_counts_the_files_that_are_included(tmp_path: Path) -> None:
+    file = _write(tmp_path, "credentials: {otc: {type: none}}\ninclude: '[ab].yaml'\n")
+    (tmp_path / "a.yaml").write_text("projects: [{name: prod, endpoint: 'https://h', project_id: a}]")
+    assert CliRunner().invoke(check, ["-c", str(file)]).stdout.splitlines()[0] == (
+        f"{file} and 1 included file: ok, 1 project, 1 receiver"
+    )
+    (tmp_path / "b.yaml").touch()
+    assert "and 2 included files: ok" in CliRunner().invoke(check, ["-c", str(file)]).stdout
 
 
 def test_check_warns_and_notes_on_standard_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

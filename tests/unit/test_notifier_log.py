@@ -48,7 +48,7 @@ def opened() -> LogNotifier:
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
 @pytest.mark.parametrize(
     ("severity", "shown"),
-    [(Severity.INFO, "info"), (Severity.WARNING, "warning"), (Severity.CRITICAL, "error")],
+    [(Severity.INFO, "info"), (Severity.WARNING, "warning"), (Severity.CRITICAL, "critical")],
 )
 async def test_an_event_is_told_at_its_severity_whatever_the_level_of_the_log(
     level: str, severity: Severity, shown: str, configure: Configure

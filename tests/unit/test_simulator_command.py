@@ -1,5 +1,6 @@
 """The real command, as a process."""
 
+import itertools
 import json
 import os
 import re
@@ -86,6 +87,20 @@ def test_without_a_token_the_printed_configuration_has_none() -> None:
     with simulate("--token", "") as process:
         first_line(process)
         assert configuration(process)["credentials"] == {"simulated": {"type": "none"}}
+
+
+@pytest.mark.parametrize(("projects", "more"), [(20, None), (23, "and 3 more")])
+def test_up_to_twenty_projects_can_be_pasted_and_of_more_it_says_how_many(
+    projects: int, more: str | None
+) -> None:
+    with simulate("--projects", str(projects)) as process:
+        first_line(process)
+        assert process.stdout is not None
+        printed = "".join(itertools.takewhile(lambda line: "curl" not in line, process.stdout))
+
+    assert printed.count("project_id:") == 20
+    assert ("more" in printed) == (more is not None)
+    assert more is None or more in printed
 
 
 def test_verbose_prints_one_line_per_transition() -> None:

@@ -1,3 +1,4 @@
+import math
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -199,3 +200,83 @@ def test_a_provoked_task_works_on_the_instance_that_was_backed_up_last_or_on_the
     assert one.provoke(now).instance_id in existing
     assert one.provoke(now, instance_name=named.instance_name).instance_name == named.instance_name
     assert one.provoke(now, name="CreateGaussDBV5Instance").instance_id not in existing
+
+
+def test_some_days_begin_many_backups_at_once() -> None:
+    backups = sorted(
+        each.at.timestamp()
+        for each in a_year(1)
+        if each.before is None and each.name == "BackupSnapshotGaussDBV5InInstance"
+    )
+    bursts = [first for first, sixth in zip(backups, backups[5:], strict=False) if sixth - first <= 30]
+
+    assert 20 <= len({moment // 86_400 for moment in bursts}) <= 120
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_some_restores_take_hours_and_show_how_far_they_are(seed: int) -> None:
+    one = life(seed)
+    for moment in (after(days=day).timestamp() for day in range(0, 360, 30)):
+        long = [
+            work
+            for work in one.window(moment)
+            if work.name.startswith("Restore") and (work.full_seconds or 0) >= 3 * 3600
+        ]
+        assert long
+        halfway = [work.seen(work.created + (work.ended - work.created) / 2) for work in long]
+        assert all(task.progress is not None for task in halfway)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_by_chance_only_records_of_tasks_that_have_ended_are_deleted(seed: int) -> None:
+    one = life(seed)
+    gone = one.deletions(BEGAN, after(days=90))
+
+    assert len(gone) > 10
+    assert {task.status for _, task in gone} == {"Completed", "Failed"}
+    for at, task in gone:
+        assert task.job_id in {row.job_id for row in one.tasks(at - timedelta(milliseconds=1))}
+        assert task.job_id not in {row.job_id for row in one.tasks(at)}
+
+
+def test_a_deleted_record_takes_nothing_back_that_happened() -> None:
+    one = life()
+    happened = one.transitions(BEGAN - timedelta(days=2), BEGAN)
+    ended = next(task for task in one.tasks(BEGAN) if task.status != "Running")
+    one.delete(BEGAN.timestamp(), ended.job_id)
+
+    assert ended.job_id not in {task.job_id for task in one.tasks(BEGAN)}
+    assert one.transitions(BEGAN - timedelta(days=2), BEGAN) == happened
+
+
+def test_a_running_task_whose_record_is_deleted_is_never_said_to_end() -> None:
+    one = life()
+    work = one.provoke(BEGAN.timestamp(), seconds=20)
+    one.delete(after(seconds=10).timestamp(), work.job_id)
+
+    mine = [each.after for each in one.transitions(BEGAN, after(seconds=30)) if each.job_id == work.job_id]
+    assert mine == ["Running"]
+
+
+def test_a_task_without_an_end_runs_until_it_is_told() -> None:
+    one = life()
+    work = one.provoke(BEGAN.timestamp(), seconds=math.inf, progress=40)
+    shown = next(task for task in one.tasks(after(days=20)) if task.job_id == work.job_id)
+    assert (shown.status, shown.progress, shown.ended_at) == ("Running", 40, None)
+
+    one.steer(after(days=20).timestamp(), work.job_id, outcome="Failed", fail_reason="Enough.")
+    mine = [each for each in one.transitions(BEGAN, after(days=21)) if each.job_id == work.job_id]
+    assert [(each.at, each.after, each.fail_reason) for each in mine] == [
+        (BEGAN, "Running", None),
+        (after(days=20), "Failed", "Enough."),
+    ]
+
+
+def test_what_has_ended_cannot_be_steered_and_what_is_not_listed_neither() -> None:
+    one = life()
+    ended = next(task for task in one.tasks(BEGAN) if task.status != "Running")
+
+    with pytest.raises(ValueError, match="has ended"):
+        one.steer(BEGAN.timestamp(), ended.job_id, progress=5)
+    with pytest.raises(KeyError):
+        one.delete(BEGAN.timestamp(), "no such task")

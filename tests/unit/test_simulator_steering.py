@@ -145,6 +145,65 @@ async def test_a_provoked_task_is_what_was_asked_for_and_becomes_part_of_the_tru
     ]
 
 
+async def test_a_task_runs_until_it_is_told_to_end() -> None:
+    async with served() as client:
+        _, answer = await client.ask("POST", "/_simulator/tasks", '{"outcome":"Running","progress":10}')
+        job_id, path = answer["task"]["job_id"], f"/v3/{client.cloud.projects[0].project_id}/tasks?limit=1"
+        client.clock.elapsed = 3600.0
+        _, begun = await client.ask("GET", path)
+        await client.ask("PATCH", f"/_simulator/tasks/{job_id}", '{"progress":60}')
+        _, going = await client.ask("GET", path)
+        status, ended = await client.ask("PATCH", f"/_simulator/tasks/{job_id}", '{"outcome":"Failed"}')
+        _, over = await client.ask("GET", f"{path}&status=Failed")
+
+    assert [page["tasks"][0]["process"] for page in (begun, going, over)] == ["10%", "60%", None]
+    assert (status, ended["task"]["status"]) == (200, "Failed")
+    assert over["tasks"][0]["job_id"] == job_id
+    assert over["tasks"][0]["fail_reason"]
+
+
+async def test_a_record_is_deleted_and_the_truth_says_so_and_keeps_what_happened() -> None:
+    async with served() as client:
+        _, answer = await client.ask("POST", "/_simulator/tasks", '{"seconds":5}')
+        job_id = answer["task"]["job_id"]
+        client.clock.elapsed = 10.0
+        status, answer = await client.ask("DELETE", f"/_simulator/tasks/{job_id}")
+        _, truth = await client.ask("GET", "/_simulator/truth")
+        rows = await client.statuses(client.cloud.projects[0].project_id)
+
+    assert (status, answer["deleted"]["status"]) == (200, "Completed")
+    assert job_id not in rows
+    assert [gone["task"]["job_id"] for gone in truth["deleted"]] == [job_id]
+    assert [each["to"] for each in truth["transitions"] if each["job_id"] == job_id] == [
+        "Running",
+        "Completed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("DELETE", None), ("PATCH", '{"progress":5}'), ("PATCH", '{"outcome":"Completed"}')]
+)
+async def test_a_task_that_no_list_shows_cannot_be_steered(method: str, body: str | None) -> None:
+    async with served() as client:
+        status, answer = await client.ask(method, "/_simulator/tasks/nobody", body)
+
+    assert (status, list(answer)) == (400, ["error"])
+    assert "nobody" in answer["error"]
+
+
+async def test_readings_tell_when_a_list_was_read_from_its_beginning() -> None:
+    async with served(speed=60.0) as client:
+        project_id = client.cloud.projects[0].project_id
+        for elapsed in (1.0, 2.0):
+            client.clock.elapsed = elapsed
+            await client.statuses(project_id)
+
+        assert [(each.at, each.moment) for each in client.cloud.readings(project_id)] == [
+            (BEGAN + timedelta(seconds=elapsed), BEGAN + timedelta(minutes=elapsed)) for elapsed in (1.0, 2.0)
+        ]
+        assert not client.cloud.readings(client.cloud.projects[1].project_id)
+
+
 async def test_faults_are_ordered_listed_and_ended() -> None:
     async with served() as client:
         name, path = client.cloud.projects[0].name, f"/v3/{client.cloud.projects[0].project_id}/tasks"
@@ -187,6 +246,10 @@ async def test_faults_and_token_do_not_apply_to_steering() -> None:
         ("/_simulator/tasks", '{"seconds":1' + "0" * 400 + "}"),
         ("/_simulator/tasks", "[" * 20_000),
         ("/_simulator/tasks", '{"instance_name":""}'),
+        ("/_simulator/tasks", '{"outcome":"Running","seconds":5}'),
+        ("/_simulator/tasks", '{"outcome":"Running","fail_reason":"No."}'),
+        ("/_simulator/tasks", '{"progress":101}'),
+        ("/_simulator/tasks", '{"progress":"half"}'),
         ("/_simulator/faults", "{}"),
         ("/_simulator/faults", '{"kind":"earthquake"}'),
         ("/_simulator/faults", '{"kind":"500","count":1.5}'),

@@ -445,16 +445,21 @@ async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: P
 # Versions
 
 
-SECOND = Migration(number=2, sql="CREATE TABLE alerts (key TEXT PRIMARY KEY) STRICT; DROP TABLE freshness")
-BROKEN = Migration(number=3, sql="CREATE TABLE silences (id INTEGER); INSERT INTO nowhere VALUES (1)")
+NEWEST = load_migrations()[-1].number
+NEXT = Migration(
+    number=NEWEST + 1, sql="CREATE TABLE alerts (key TEXT PRIMARY KEY) STRICT; DROP TABLE freshness"
+)
+BROKEN = Migration(
+    number=NEWEST + 2, sql="CREATE TABLE silences (id INTEGER); INSERT INTO nowhere VALUES (1)"
+)
 
 
 async def test_a_newer_store_is_refused_with_one_line(path: Path) -> None:
     await made(path)
     with edited(path) as connection:
-        migrate(connection, path, [*load_migrations(), SECOND])
+        migrate(connection, path, [*load_migrations(), NEXT])
     before = path.read_bytes()
-    with unusable("version 2", "up to 1", "taskwatch.db.before-2"):
+    with unusable(f"version {NEXT.number}", f"up to {NEWEST}", f"taskwatch.db.before-{NEXT.number}"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -462,9 +467,9 @@ async def test_a_newer_store_is_refused_with_one_line(path: Path) -> None:
 async def test_a_migration_leaves_a_copy_that_the_older_program_can_use(path: Path) -> None:
     await made(path)
     with edited(path) as connection:
-        migrate(connection, path, [*load_migrations(), SECOND])
-        assert connection.pragma("user_version") == 2
-    copy = sibling(path, ".before-2")
+        migrate(connection, path, [*load_migrations(), NEXT])
+        assert connection.pragma("user_version") == NEXT.number
+    copy = sibling(path, f".before-{NEXT.number}")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     copy.replace(path)
     assert await events_in(path) == 1
@@ -473,7 +478,7 @@ async def test_a_migration_leaves_a_copy_that_the_older_program_can_use(path: Pa
 async def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     await made(path)
     with edited(path) as connection, pytest.raises(apsw.SQLError):
-        migrate(connection, path, [*load_migrations(), SECOND, BROKEN])
+        migrate(connection, path, [*load_migrations(), NEXT, BROKEN])
     assert await events_in(path) == 1
 
 

@@ -1,0 +1,212 @@
+"""`taskwatch route test`: which receivers an event would reach, and by which route."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from taskwatch.cli.options import config_option
+
+if TYPE_CHECKING:
+    from taskwatch.config.configuration import Config, WatchedProject
+    from taskwatch.core.matchers import Matcher
+    from taskwatch.core.route import Route
+    from taskwatch.model.event import EventType
+
+
+@click.group(epilog="Example: taskwatch route test type=task.failed project=prod")
+def route() -> None:
+    """Show which receivers an event would reach, and why."""
+
+
+@route.command(epilog='Example: taskwatch route test type=task.failed project=prod task="BackupGaussDB"')
+@click.argument("attributes", nargs=-1, metavar="[ATTRIBUTE=VALUE]...")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def test(attributes: tuple[str, ...], config: Path | None, as_json: bool) -> None:
+    """Show which receivers an event with these attributes would reach.
+
+    ATTRIBUTE is what matchers see: type, severity, project, project_id, task, job_id, instance_name,
+    instance_id, from, to, fail_reason or label_NAME. What is not given is empty, but for what a
+    configured project and the type decide. Nothing is sent, and no store is read.
+    """
+    from taskwatch.app import kinds
+    from taskwatch.config.load import find, load
+    from taskwatch.core.route import route as routed
+
+    given = _given(attributes)
+    loaded = load(find(config), kinds())
+    asked = given | _implied(loaded, given)
+    hops = routed(loaded.route, asked)
+    steps = list(_walk(loaded.route, asked))
+    if as_json:
+        from taskwatch.cli.output import print_json
+
+        receivers = [{"receiver": hop.receiver, "route": hop.path} for hop in hops]
+        print_json([{"attributes": asked, "receivers": receivers, "routes": [step.row() for step in steps]}])
+        return
+    _show(asked, given, steps)
+    _print_receivers(loaded, {hop.receiver: hop.path for hop in hops})
+
+
+def _given(written: tuple[str, ...]) -> dict[str, str]:
+    from taskwatch.config.fields import nearest
+    from taskwatch.core.matchers import ATTRIBUTES
+    from taskwatch.model.event import LABEL_PREFIX
+
+    given: dict[str, str] = {}
+    for text in written:
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise click.UsageError(f"{text!r} is not ATTRIBUTE=VALUE, as type=task.failed")
+        if name not in ATTRIBUTES and not (name.startswith(LABEL_PREFIX) and name != LABEL_PREFIX):
+            raise click.UsageError(f"{name!r} is no attribute of an event; {nearest(name, ATTRIBUTES)}")
+        if name in given:
+            raise click.UsageError(f"{name} is given twice")
+        given[name] = value
+    if "type" in given:
+        given["type"] = _event_type(given["type"])
+    if "severity" in given:
+        _require_severity(given["severity"])
+    return given
+
+
+def _event_type(written: str) -> "EventType":
+    from taskwatch.config.fields import nearest
+    from taskwatch.core.matchers import TYPE_PREFIX
+    from taskwatch.model.event import EventType
+
+    short = written.removeprefix(TYPE_PREFIX)
+    try:
+        return EventType(TYPE_PREFIX + short)
+    except ValueError:
+        known = [kind.removeprefix(TYPE_PREFIX) for kind in EventType]
+        raise click.UsageError(f"no event has the type {written!r}; {nearest(short, known)}") from None
+
+
+def _require_severity(written: str) -> None:
+    from taskwatch.config.fields import nearest
+    from taskwatch.model.event import Severity
+
+    if written not in list(Severity):
+        raise click.UsageError(f"no event has the severity {written!r}; {nearest(written, Severity)}")
+
+
+def _implied(config: "Config", given: Mapping[str, str]) -> dict[str, str]:
+    """Return what the project and the type say of an event, where nothing else was said."""
+    from taskwatch.core.events import severity_of
+    from taskwatch.model.event import LABEL_PREFIX, EventType
+
+    watched = _project(config, given.get("project"))
+    implied: dict[str, str] = {}
+    if watched is not None:
+        implied["project_id"] = watched.project.identity.project_id
+        implied |= {LABEL_PREFIX + name: value for name, value in watched.project.labels.items()}
+    if "type" in given:
+        implied["severity"] = severity_of(
+            EventType(given["type"]),
+            task=given.get("task", ""),
+            change=(given.get("from") or None, given.get("to", "")),
+            failure_severities=watched.severity if watched is not None else (),
+        )
+    return {name: value for name, value in implied.items() if name not in given}
+
+
+def _project(config: "Config", name: str | None) -> "WatchedProject | None":
+    from taskwatch.config.fields import nearest
+    from taskwatch.telemetry import printable
+
+    if not name:
+        return None
+    projects = {watched.project.name: watched for watched in config.projects}
+    if name not in projects:
+        click.echo(printable(f"no project {name!r} is configured; {nearest(name, projects)}"), err=True)
+    return projects.get(name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A node of the tree, and what became of the event there."""
+
+    path: str
+    depth: int
+    node: "Route"
+    taken_by: str | None  # the route before it that kept the event from it
+    refused: "Matcher | None"  # the matcher that did not match
+    keeps: bool  # its own receivers get the event
+
+    @property
+    def is_matched(self) -> bool:
+        return self.taken_by is None and self.refused is None
+
+    def row(self) -> dict[str, object]:
+        return {
+            "path": self.path,
+            "asked": self.taken_by is None,
+            "matched": self.is_matched,
+            "refused_by": None if self.refused is None else str(self.refused),
+            "continue": self.node.continues,
+            "receivers": list(self.node.receivers) if self.keeps else [],
+        }
+
+
+def _walk(
+    node: "Route",
+    attributes: Mapping[str, str],
+    path: str = "route",
+    depth: int = 0,
+    taken_by: str | None = None,
+) -> Iterator[_Step]:
+    """Yield the route and, if the event comes to them, those below it, in the order of the file."""
+    refused = next((matcher for matcher in node.matchers if not matcher.matches(attributes)), None)
+    below: list[_Step] = []
+    if taken_by is None and refused is None:
+        taken: str | None = None
+        for number, child in enumerate(node.routes):
+            steps = list(_walk(child, attributes, f"{path}.routes[{number}]", depth + 1, taken))
+            below += steps
+            if steps[0].is_matched and not child.continues:
+                taken = steps[0].path
+    is_matched = taken_by is None and refused is None
+    keeps = is_matched and not any(step.is_matched for step in below)
+    yield _Step(
+        path=path,
+        depth=depth,
+        node=node,
+        taken_by=taken_by,
+        refused=refused if taken_by is None else None,
+        keeps=keeps,
+    )
+    yield from below
+
+
+def _show(asked: Mapping[str, str], given: Mapping[str, str], steps: list[_Step]) -> None:
+    from taskwatch.telemetry import printable
+
+    for name, value in asked.items():
+        note = "" if name in given else "  (implied)"
+        click.echo(printable(f"{name}={value}") + note)
+    for step in steps:
+        click.echo(f"{'  ' * step.depth}{step.path}: {printable(_verdict(step, asked))}")
+
+
+def _verdict(step: _Step, asked: Mapping[str, str]) -> str:
+    if step.taken_by is not None:
+        return f"not asked, {step.taken_by} has taken it"
+    if step.refused is not None:
+        return f'no: {step.refused}, and it is "{asked.get(step.refused.name, "")}"'
+    said = "goes to " + ", ".join(step.node.receivers) if step.keeps else "matched"
+    return f"{said}, and on (continue)" if step.node.continues else said
+
+
+def _print_receivers(config: "Config", paths: Mapping[str, str]) -> None:
+    from taskwatch.cli.output import print_table
+
+    types = {receiver.name: receiver.type for receiver in config.receivers}
+    print_table(
+        ("RECEIVER", "TYPE", "BY ROUTE"),
+        [(receiver, types[receiver], path) for receiver, path in paths.items()],
+        empty="",
+    )

@@ -1,0 +1,28 @@
+"""What an operator did, or asks the running daemon to do."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    REPLAY = "replay"
+    DROP = "drop"
+    STATE_INIT = "state_init"
+    # Done by the daemon:
+    POLL = "poll"
+    RECEIVER_TEST = "receiver_test"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One row of the record of operations. `outcome` is None until it is done."""
+
+    id: int
+    action: Action
+    argument: dict[str, Any]  # JSON: what exactly
+    by: str
+    at: datetime
+    outcome: dict[str, Any] | None

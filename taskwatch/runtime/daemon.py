@@ -1,0 +1,330 @@
+"""The running daemon: it polls, delivers, keeps house, attends to operators, and reloads.
+
+A reload builds everything that can fail beside what runs; then comes one switch. Pollers and lanes
+that go on being configured go on living: what they know of their project or queue stays known.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from taskwatch import __version__
+from taskwatch.clock import Clock
+from taskwatch.config.configuration import Config, WatchedProject
+from taskwatch.config.difference import differences, renamed_receivers
+from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.engine.lane import Lane, LaneRules
+from taskwatch.engine.operate import try_receiver
+from taskwatch.engine.poller import PollRules
+from taskwatch.engine.ports import Notifier, TaskSource
+from taskwatch.engine.watch import Watch
+from taskwatch.errors import ConfigError, StoreFailedError, StoreLostError, TaskwatchError
+from taskwatch.model.operation import Action
+from taskwatch.model.project import Identity
+from taskwatch.runtime.attendant import Attendant
+from taskwatch.runtime.housekeeping import FRESHNESS_SECONDS, Housekeeper
+from taskwatch.runtime.lanes import Lanes
+from taskwatch.runtime.lifecycle import serve
+from taskwatch.runtime.scheduler import Scheduler
+from taskwatch.runtime.systemd import Systemd, feed
+from taskwatch.store.sqlite import SqliteStore
+from taskwatch.telemetry import Logger
+
+HAND_OVER_SECONDS: Final = 1.0  # from try to try
+HANGING_SECONDS: Final = 60.0  # without progress, for what looks about itself each second
+
+
+class Parts(Protocol):
+    """Makes the parts of a daemon, at its start and at each reload."""
+
+    def read(self, config: Config) -> Config:
+        """Read the file of this configuration again. Raises ConfigError; blocks."""
+        ...
+
+    def source(self, project: WatchedProject, config: Config) -> TaskSource: ...
+
+    def watch(self, project: WatchedProject, config: Config, *, daemon: "Daemon") -> Watch: ...
+
+    def notifier(self, options: ReceiverOptions) -> Notifier: ...
+
+    def lane(self, options: ReceiverOptions, notifier: Notifier) -> Lane: ...
+
+
+class Daemon:
+    """The parts of one configuration, built and not yet running."""
+
+    def __init__(
+        self, config: Config, *, parts: Parts, store: SqliteStore, clock: Clock, log: Logger, systemd: Systemd
+    ) -> None:
+        self.config = config
+        self.store = store
+        self._parts = parts
+        self._clock = clock
+        self._log = log
+        self._systemd = systemd
+        self._scheduler = Scheduler(clock)
+        self._running = Lanes()
+        self._reloading = asyncio.Lock()
+        self._watches: dict[Identity, Watch] = {}
+        self._lanes: dict[str, Lane] = {}
+        self.housekeeper = Housekeeper(
+            store=store,
+            clock=clock,
+            log=log,
+            watches=self._watches.values,
+            receivers=self._lanes.keys,
+            retention=config.store.retention,
+        )
+        self._attendant = Attendant(
+            store=store,
+            clock=clock,
+            log=log,
+            doers={
+                Action.RELOAD: self._asked_to_reload,
+                Action.POLL: self._asked_to_poll,
+                Action.RECEIVER_TEST: self._asked_to_test,
+            },
+            changed=self.wake,
+        )
+        for options in config.receivers:
+            self._lanes[options.name] = parts.lane(options, parts.notifier(options))
+        for watched in config.projects:
+            self._watches[watched.project.identity] = parts.watch(watched, config, daemon=self)
+
+    @property
+    def watches(self) -> Sequence[Watch]:
+        return tuple(self._watches.values())
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        return tuple(self._lanes.values())
+
+    def wake(self) -> None:
+        """Say that there may be something to deliver."""
+        for lane in self._lanes.values():
+            lane.wake()
+
+    def edge(self) -> None:
+        """Say that the trouble of a project began or ended."""
+        self._scheduler.hasten(FRESHNESS_SECONDS)
+
+    async def run(self, stop: asyncio.Event, *, hang_up: asyncio.Event | None = None) -> None:
+        """Poll and deliver until `stop` is set; reload whenever `hang_up` is.
+
+        Raises StoreLostError when the disk can no longer be believed.
+        """
+        for identity, watch in self._watches.items():
+            self._scheduler.add(identity, watch.tick)
+        self._scheduler.add(FRESHNESS_SECONDS, self._stay_fresh)
+        self._scheduler.add(Housekeeper, self.housekeeper.prune)
+        await self.housekeeper.name_removed()
+        for lane in self._lanes.values():
+            self._running.begin(lane)
+        self._log.info(
+            "watching", version=__version__, projects=len(self._watches), receivers=len(self._lanes)
+        )
+        self._systemd.ready(self._status())
+        await serve(
+            scheduler=self._scheduler,
+            lanes=self._running,
+            others={
+                "attendant": self._attendant.run(),
+                "reload": self._reload_on(hang_up or asyncio.Event()),
+                "watchdog": feed(self._systemd, self._hanging, log=self._log),
+                "lost": self._lost(),
+            },
+            stop=stop,
+            stopping=self._stopping,
+        )
+        await self.housekeeper.keep_freshness()
+        self._log.info("stopped")
+
+    async def reload(self) -> tuple[str, ...]:
+        """Read the configuration again and switch to it; return what changed, a line each.
+
+        Raises ConfigError and leaves everything as it is if the file is wrong.
+        """
+        async with self._reloading:
+            self._systemd.reloading()
+            try:
+                config = await asyncio.to_thread(self._parts.read, self.config)
+                changes = differences(self.config, config)
+                await self._switch(config)
+            except TaskwatchError as error:
+                self._log.error(
+                    "reload_refused", problems=str(error).splitlines(), remains="the old configuration"
+                )
+                raise
+            finally:
+                self._systemd.ready(self._status())
+            self._log.info("configuration_reloaded", changes=list(changes) or "none")
+            return changes
+
+    async def _switch(self, config: Config) -> None:
+        """Be configured like this from now on.
+
+        First all that can fail, which is opening the new receivers. Then the pollers, all at once: what
+        is recorded from then on is routed anew. Then what was recorded for a renamed receiver follows
+        it; last the lanes.
+        """
+        old = self.config
+        renamed = renamed_receivers(old, config)
+        known = {options.name: options for options in old.receivers}
+        opened = {
+            options.name: self._parts.notifier(options)
+            for options in config.receivers
+            if known.get(options.name) != options
+        }
+        self.config = config
+        self.housekeeper.retention = config.store.retention
+        self._switch_projects(old, config)
+        if renamed:
+            await self._hand_over(renamed)
+        self._switch_receivers(config, opened, renamed)
+        await self.housekeeper.name_removed()
+
+    def _switch_projects(self, old: Config, config: Config) -> None:
+        before = {watched.project.identity: watched for watched in old.projects}
+        for watched in config.projects:
+            identity = watched.project.identity
+            if identity not in before:
+                watch = self._watches[identity] = self._parts.watch(watched, config, daemon=self)
+                self._scheduler.add(identity, watch.tick)
+                continue
+            self._watches[identity].poller.adopt(
+                project=watched.project,
+                rules=rules_of(watched),
+                source=self._parts.source(watched, config),
+                routes=config.route,
+            )
+            if watched != before[identity]:
+                self._scheduler.hasten(identity)
+        for identity in before.keys() - {watched.project.identity for watched in config.projects}:
+            self._scheduler.remove(identity)
+            del self._watches[identity]
+
+    def _switch_receivers(
+        self, config: Config, opened: Mapping[str, Notifier], renamed: Mapping[str, str]
+    ) -> None:
+        for old_name, name in renamed.items():
+            self._lanes[name] = self._lanes.pop(old_name)
+        names = {options.name for options in config.receivers}
+        for name in self._lanes.keys() - names:
+            self._running.retire(self._lanes.pop(name))
+        for options in config.receivers:
+            notifier = opened.get(options.name)
+            if notifier is None:
+                continue
+            if options.name in self._lanes:
+                self._lanes[options.name].adopt(
+                    receiver=options.name, notifier=notifier, rules=lane_rules_of(options)
+                )
+            else:
+                lane = self._lanes[options.name] = self._parts.lane(options, notifier)
+                self._running.begin(lane)
+        for lane in self._lanes.values():
+            if lane.is_paused:
+                lane.trust()
+
+    async def _hand_over(self, renamed: Mapping[str, str]) -> None:
+        log = self._log.warning
+        while True:
+            try:
+                return await self.store.hand_over(renamed)
+            except StoreFailedError as error:
+                log("queue_not_handed_over", error=str(error), remedy="it is tried again")
+                log = self._log.debug
+                await asyncio.sleep(HAND_OVER_SECONDS)
+
+    async def _reload_on(self, hang_up: asyncio.Event) -> None:
+        while True:
+            await hang_up.wait()
+            hang_up.clear()
+            try:
+                await self.reload()
+            except TaskwatchError:
+                continue  # the log says why; a lost store ends the daemon by itself
+            except Exception as error:  # noqa: BLE001  (a mistake of ours in a reload must not end the watch)
+                self._log.error("reload_broken", exc_info=error)
+
+    async def _asked_to_reload(self, _: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"changes": await self.reload()}
+        except ConfigError as error:
+            return {"problems": error.problems}
+
+    async def _asked_to_poll(self, argument: dict[str, Any]) -> dict[str, Any]:
+        chosen = [watch for watch in self.watches if watch.poller.project.name in argument["projects"]]
+        polls = await asyncio.gather(*(_polled(watch) for watch in chosen))
+        return {"polls": polls}
+
+    async def _asked_to_test(self, argument: dict[str, Any]) -> dict[str, Any]:
+        name = argument["receiver"]
+        options = next((options for options in self.config.receivers if options.name == name), None)
+        if options is None:
+            return {"error": f"the running daemon has no receiver {name}; reload it first"}
+        event = await try_receiver(
+            self._parts.notifier(options), receiver=name, timeout=options.timeout, clock=self._clock
+        )
+        self._lanes[name].trust()
+        return {"event_id": event.id}
+
+    async def _stay_fresh(self) -> float:
+        self._systemd.status(self._status())
+        return await self.housekeeper.stay_fresh()
+
+    def _status(self) -> str:
+        """Return the one line that `systemctl status` shows."""
+        troubled = [watch.poller.project.name for watch in self.watches if watch.condition.trouble]
+        trouble = f"; cannot be read: {', '.join(troubled)}" if troubled else ""
+        return f"watching {len(self._watches)} projects for {len(self._lanes)} receivers{trouble}"
+
+    def _stopping(self) -> None:
+        self._log.info("stopping")
+        self._systemd.stopping()
+
+    def _hanging(self) -> str | None:
+        """Name what makes no progress, for the watchdog: the scheduler, the store, or a lane."""
+        now = self._clock.monotonic()
+        if now - self._scheduler.looked_at > HANGING_SECONDS:
+            return "scheduler"
+        if now - self._attendant.passed_at > HANGING_SECONDS:
+            return "store"
+        return self._running.hanging(now)
+
+    async def _lost(self) -> None:
+        await self.store.lost.wait()
+        raise StoreLostError(
+            f"what the store holds can no longer be known ({self.store.loss}); the next start reads it anew"
+        )
+
+
+def rules_of(project: WatchedProject) -> PollRules:
+    return PollRules(
+        cadence=project.interval,
+        baseline=project.baseline,
+        failure_severities=project.severity,
+        include=project.include,
+        exclude=project.exclude,
+    )
+
+
+def lane_rules_of(options: ReceiverOptions) -> LaneRules:
+    return LaneRules(
+        timeout=options.timeout,
+        initial=options.retry.initial,
+        maximum=options.retry.max,
+        horizon=options.retry.horizon,
+    )
+
+
+async def _polled(watch: Watch) -> dict[str, Any]:
+    """Poll now, and say what came of it."""
+    poll = await watch.poll()
+    trouble = watch.condition.trouble
+    return {
+        "project": watch.poller.project.name,
+        "rows": None if poll is None else poll.listing.rows,
+        "events": [] if poll is None else [event.id for event in poll.events],
+        "error": None if trouble is None else trouble.error,
+    }

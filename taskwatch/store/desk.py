@@ -1,0 +1,104 @@
+"""Where operators write: a second connection beside a daemon, or without one; short transactions.
+
+It changes deliveries and the record of operations, never what is known of tasks.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import apsw
+
+from taskwatch.model.delivery import DeliveryState
+from taskwatch.model.operation import Action
+from taskwatch.store import operations
+from taskwatch.store.reader import connect, readable
+
+T = TypeVar("T")
+
+
+class Desk:
+    """One operator at a store. A context manager; used from one thread at a time."""
+
+    def __init__(self, path: Path, *, by: str) -> None:
+        """Open the store. Raises StoreFailedError if there is none yet, or none that this user may write."""
+        self._path = path.resolve()
+        self._by = by
+        with readable(self._path):
+            self._connection = connect(self._path, writes=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def replay(
+        self, *, state: DeliveryState, receiver: str | None, events: Sequence[str], at: datetime
+    ) -> int:
+        """Queue deliveries again: those in this state, of this receiver and these events where any are given.
+
+        Returns how many.
+        """
+        return self._change(
+            Action.REPLAY, operations.replay, state=state, receiver=receiver, events=events, at=at
+        )
+
+    def drop(self, *, state: DeliveryState, receiver: str | None, events: Sequence[str], at: datetime) -> int:
+        """Put deliveries away, chosen as by `replay`; return how many."""
+        drop = partial(operations.drop, at=at)
+        return self._change(Action.DROP, drop, state=state, receiver=receiver, events=events, at=at)
+
+    def ask(self, action: Action, argument: Mapping[str, Any], *, at: datetime) -> int:
+        """Ask the running daemon to do something; return the number of the request."""
+        return self._transact(
+            lambda connection: operations.record(
+                connection, action=action, by=self._by, at=at, argument=argument, outcome=None
+            )
+        )
+
+    def outcome(self, request: int) -> dict[str, Any] | None:
+        """Return what became of a request; None while nothing has."""
+        with readable(self._path):
+            return operations.outcome_of(self._connection, request)
+
+    def _change(
+        self,
+        action: Action,
+        change: Callable[[apsw.Connection, Sequence[int]], None],
+        *,
+        state: DeliveryState,
+        receiver: str | None,
+        events: Sequence[str],
+        at: datetime,
+    ) -> int:
+        argument = {"state": state, "receiver": receiver, "events": list(events)}
+
+        def work(connection: apsw.Connection) -> int:
+            chosen = operations.select(connection, state=state, receiver=receiver, events=events)
+            if chosen:
+                change(connection, chosen)
+                told = argument | {"deliveries": len(chosen)}
+                operations.record(connection, action=action, by=self._by, at=at, argument=told, outcome={})
+            return len(chosen)
+
+        return self._transact(work)
+
+    def _transact(self, work: Callable[[apsw.Connection], T]) -> T:
+        with readable(self._path), _immediate(self._connection):
+            return work(self._connection)
+
+
+@contextmanager
+def _immediate(connection: apsw.Connection) -> Iterator[None]:
+    """Write in one transaction that has its lock from the beginning, so that it waits rather than fails."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")

@@ -1,0 +1,211 @@
+"""The public SDK as an independent judge of the simulated cloud: what it cannot read, the simulator says wrong.
+
+It is synchronous, so it runs in a thread. It signs with AK/SK, which the simulator does not look at yet.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from taskwatch.simulator.server import SimulatedCloud
+from taskwatch.simulator.work import Task
+
+with pytest.MonkeyPatch.context() as environment:
+    # Its import already writes an id of its own into the home directory, if it can.
+    environment.setenv("HOME", "/dev/null")
+    from huaweicloudsdkcore.auth.credentials import (  # type: ignore[import-untyped]  # the SDK carries no types
+        BasicCredentials,
+    )
+    from huaweicloudsdkcore.exceptions.exceptions import (  # type: ignore[import-untyped]  # as above
+        ClientRequestException,
+        ServerResponseException,
+    )
+    from huaweicloudsdkcore.http.http_config import HttpConfig  # type: ignore[import-untyped]  # as above
+    from huaweicloudsdkgaussdbforopengauss.v3 import (  # type: ignore[import-untyped]  # as above
+        GaussDBforopenGaussClient,
+        ListTasksRequest,
+    )
+
+BACKUP = "BackupSnapshotGaussDBV5InInstance"
+BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
+SECONDS = (5, 20)  # to connect, to be answered
+
+
+class StillClock:
+    """Nothing happens while a test looks."""
+
+    def now(self) -> datetime:
+        return BEGAN
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Sdk:
+    """The SDK's client, as its documentation shows it, with one cloud to ask."""
+
+    def __init__(self, cloud: SimulatedCloud) -> None:
+        self.cloud = cloud
+        self.project_id = cloud.projects[0].project_id
+
+    async def ask(self, *, project_id: str | None = None, **parameters: Any) -> Any:
+        return await asyncio.to_thread(
+            self._ask, project_id or self.project_id, ListTasksRequest(**parameters)
+        )
+
+    def _ask(self, project_id: str, request: Any) -> Any:
+        config = HttpConfig(timeout=SECONDS)
+        credentials = BasicCredentials("ACCESSKEY", "secretkey", project_id)
+        builder = (
+            GaussDBforopenGaussClient.new_builder().with_http_config(config).with_credentials(credentials)
+        )
+        return builder.with_endpoint(self.cloud.url).build().list_tasks(request)
+
+    def truth(self, matches: Callable[[Task], bool] = lambda _: True) -> list[str]:
+        return [task.job_id for task in self.cloud.tasks(self.project_id) if matches(task)]
+
+
+@pytest.fixture
+async def sdk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sdk]:
+    monkeypatch.setenv("HOME", "/dev/null")  # there it would look for settings
+    monkeypatch.setenv("NO_PROXY", "*")
+    async with SimulatedCloud(seed=3, projects=2, token=None, clock=StillClock(), began=BEGAN) as cloud:
+        yield Sdk(cloud)
+
+
+async def test_the_first_page_is_the_newest_hundred_and_the_total_is_a_number(sdk: Sdk) -> None:
+    response = await sdk.ask()
+
+    assert response.status_code == 200
+    assert [task.job_id for task in response.tasks] == sdk.truth()[:100]
+    assert response.total_count == len(sdk.truth())
+
+
+async def test_each_field_of_a_task_is_what_the_cloud_knows_of_it(sdk: Sdk) -> None:
+    sdk.cloud.provoke(sdk.project_id, progress=35, seconds=60)
+    response = await sdk.ask()
+
+    for read, true in zip(response.tasks, sdk.cloud.tasks(sdk.project_id), strict=False):
+        assert (read.name, read.status, read.fail_reason) == (true.name, true.status, true.fail_reason)
+        assert read.process == (None if true.progress is None else f"{true.progress}%")
+        assert instant(read.created_at) == true.created_at
+        assert (read.ended_at and instant(read.ended_at)) == true.ended_at
+        instance = read.instance_info
+        assert (instance.instance_id, instance.instance_name, instance.instance_status) == (
+            true.instance_id, true.instance_name, true.instance_status,
+        )  # fmt: skip
+    assert response.tasks[0].process == "35%"
+    assert {task.status for task in response.tasks} == {"Running", "Completed", "Failed"}
+
+
+async def test_no_field_is_lost_on_the_way_into_the_model(sdk: Sdk) -> None:
+    response = await sdk.ask(status="Failed", limit=1)
+
+    (task,) = response.to_json_object()["tasks"]
+    texts = {name: value for name, value in task.items() if name not in ("instance_info", "process")}
+    assert set(texts) == {"job_id", "name", "status", "created_at", "ended_at", "fail_reason"}
+    assert all(isinstance(value, str) for value in [*texts.values(), *task["instance_info"].values()])
+    assert task["process"] is None  # of a task that has ended
+
+
+@pytest.mark.parametrize("status", ["Running", "Completed", "Failed"])
+async def test_the_filter_on_status_lets_only_that_status_through(sdk: Sdk, status: str) -> None:
+    sdk.cloud.provoke(sdk.project_id, seconds=60)
+    response = await sdk.ask(status=status)
+
+    found = sdk.truth(lambda task: task.status == status)
+    assert [task.job_id for task in response.tasks] == found[:100]
+    assert response.total_count == len(found) > 0
+
+
+async def test_the_filter_on_the_name_lets_only_that_name_through(sdk: Sdk) -> None:
+    response = await sdk.ask(name=BACKUP, status="Failed")
+
+    assert [task.job_id for task in response.tasks] == sdk.truth(
+        lambda task: (task.name, task.status) == (BACKUP, "Failed")
+    )
+
+
+async def test_start_and_end_time_are_milliseconds_and_bound_the_creation(sdk: Sdk) -> None:
+    since, until = BEGAN - timedelta(days=3), BEGAN - timedelta(days=2)
+    response = await sdk.ask(start_time=milliseconds(since), end_time=milliseconds(until))
+
+    assert response.tasks
+    assert [task.job_id for task in response.tasks] == sdk.truth(
+        lambda task: since <= task.created_at <= until
+    )
+
+
+async def test_pages_by_offset_and_limit_make_up_the_whole_list(sdk: Sdk) -> None:
+    read: list[str] = []
+    while page := (await sdk.ask(offset=len(read), limit=100)).tasks:
+        read += [task.job_id for task in page]
+
+    assert read == sdk.truth()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [{"limit": 0}, {"limit": 101}, {"offset": -1}, {"status": "Unheard-of"}, {"start_time": "noon"}],
+)
+async def test_what_is_not_allowed_is_the_services_refusal(sdk: Sdk, parameters: dict[str, Any]) -> None:
+    with pytest.raises(ClientRequestException) as refused:
+        await sdk.ask(**parameters)
+
+    assert (refused.value.status_code, refused.value.error_code) == (400, "DBS.200001")
+    assert refused.value.error_msg == "Parameter error."
+    assert refused.value.request_id
+
+
+async def test_a_project_of_somebody_else_is_the_services_refusal(sdk: Sdk) -> None:
+    with pytest.raises(ClientRequestException) as refused:
+        await sdk.ask(project_id="0" * 32)
+
+    assert (refused.value.status_code, refused.value.error_code) == (403, "DBS.280015")
+
+
+async def test_without_a_token_where_one_is_asked_for_it_is_the_gateways_refusal(sdk: Sdk) -> None:
+    sdk.cloud.token = "wanted"
+    with pytest.raises(ClientRequestException) as refused:
+        await sdk.ask()
+
+    assert (refused.value.status_code, refused.value.error_code) == (401, "APIGW.0301")
+    assert "x-auth-token not found" in refused.value.error_msg
+
+
+async def test_a_failing_server_is_the_sdks_server_error(sdk: Sdk) -> None:
+    sdk.cloud.faults.add("500", count=1)
+    with pytest.raises(ServerResponseException) as failed:
+        await sdk.ask()
+
+    assert failed.value.status_code == 500
+    assert (await sdk.ask(limit=1)).tasks  # and the next request is answered
+
+
+async def test_a_throttled_request_is_a_429(sdk: Sdk) -> None:
+    sdk.cloud.faults.add("429", count=1)
+    with pytest.raises(ClientRequestException) as throttled:
+        await sdk.ask()
+
+    assert throttled.value.status_code == 429
+
+
+async def test_a_deleted_record_is_gone_from_the_list(sdk: Sdk) -> None:
+    deleted = sdk.truth(lambda task: task.status == "Failed")[0]
+    before = (await sdk.ask()).total_count
+    sdk.cloud.delete(deleted)
+    response = await sdk.ask()
+
+    assert response.total_count == before - 1
+    assert deleted not in [task.job_id for task in response.tasks]
+
+
+def instant(text: str) -> datetime:
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z")
+
+
+def milliseconds(moment: datetime) -> str:
+    return str(int(moment.timestamp() * 1000))

@@ -1,0 +1,119 @@
+"""The overview, what is said of commands that are not there, `--debug` anywhere, and the manual page."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from taskwatch.cli import manual
+from taskwatch.cli.main import COMMANDS, PLANNED, group
+from tests.fakes.commands import ROOT
+from tests.fakes.in_process import Run, runner
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return runner(monkeypatch, capsys, tmp_path)
+
+
+def test_the_overview_fits_a_screen_of_24_lines_by_80_columns(run: Run) -> None:
+    lines = run("--help").out.splitlines()
+
+    assert len(lines) <= 24
+    assert [line for line in lines if len(line) > 80] == []
+
+
+def test_the_overview_names_each_command_and_what_it_is_for(run: Run) -> None:
+    out = run("--help").out
+
+    assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+
+
+def test_each_command_shows_an_example(run: Run) -> None:
+    for name in COMMANDS:
+        assert "Example: taskwatch " in run(name, "--help").out
+
+
+def test_without_a_command_the_overview_is_the_answer_and_the_usage_wrong(run: Run) -> None:
+    ended = run()
+
+    assert ended.code == 2
+    assert "  demo " in ended.out + ended.err
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("rum", "run"), ("evens", "events"), ("chekc", "check")])
+def test_a_mistyped_command_is_told_what_was_probably_meant(typed: str, meant: str, run: Run) -> None:
+    ended = run(typed)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.endswith(f"no command '{typed}'; did you mean {meant}?\n")
+
+
+def test_a_command_like_nothing_else_gets_no_guess(run: Run) -> None:
+    ended = run("xyzzy\x1b[31m")
+
+    assert ended.code == 2
+    assert ended.err.endswith("no command 'xyzzy\\x1b[31m'\n")
+
+
+@pytest.mark.parametrize("name", sorted(PLANNED))
+def test_a_command_that_is_promised_for_later_says_so(name: str, run: Run) -> None:
+    ended = run(name, "--whatever")
+
+    assert ended.code == 2
+    assert ended.err.endswith(f"{name} is not in this version\n")
+
+
+def test_a_command_is_either_there_or_promised() -> None:
+    assert COMMANDS.keys() & PLANNED == set()
+
+
+def test_debug_is_heard_before_a_command_and_after_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class ABugError(Exception):
+        pass
+
+    def breaks(*arguments: object, **options: object) -> None:
+        raise ABugError
+
+    monkeypatch.setattr(group, "main", breaks)
+    assert run("tasks").err.startswith("taskwatch: ABugError: a bug in taskwatch")
+    for arguments in (("--debug", "tasks"), ("tasks", "--debug"), ("tasks", "--limit", "3", "--debug")):
+        with pytest.raises(ABugError):
+            run(*arguments)
+    assert run("tasks", "--", "--debug").code == 1, "after -- it is an argument as any other"
+
+
+def test_debug_after_a_command_is_no_option_that_the_command_lacks(run: Run) -> None:
+    assert run("schema", "event", "--debug").code == 0
+
+
+# The manual
+
+
+def test_the_manual_that_is_shipped_is_what_the_commands_say() -> None:
+    shipped = (ROOT / "docs" / "taskwatch.1").read_text("utf-8")
+
+    assert shipped == manual.page(), "run: make man"
+
+
+def test_the_manual_has_every_section_and_every_command() -> None:
+    lines = manual.page().splitlines()
+    headings = [line.removeprefix(".SH ") for line in lines if line.startswith(".SH")]
+
+    assert headings == [
+        "NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "EXIT STATUS", "ENVIRONMENT", "FILES", "SIGNALS", "EXAMPLES",
+        "SEE ALSO",
+    ]  # fmt: skip
+    described = {line.split()[2] for line in lines if line.startswith(".SS ")}
+    assert described == {name.replace("-", r"\-") for name in COMMANDS}
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+def test_the_manual_is_clean_roff() -> None:
+    checked = subprocess.run(
+        ["groff", "-man", "-Tascii", "-ww", "-z"],
+        input=manual.page(), capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+
+    assert (checked.returncode, checked.stderr) == (0, "")
