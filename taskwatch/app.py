@@ -129,6 +129,20 @@ def open_notifier(options: ReceiverOptions, *, clock: Clock, log: Logger) -> Not
     return NOTIFIERS[options.type].open(options, clock=clock, log=log)
 
 
+def require_secret(config: Config) -> None:
+    """Raise ConfigError where everybody on this machine can read a secret file: it is not used."""
+    if exposed := inspect_secrets(config.secrets).exposed:
+        raise ConfigError(list(exposed))
+
+
+def warnings_of(config: Config) -> Sequence[str]:
+    """Say what works and should be otherwise.
+
+    A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
+    """
+    return (*config.warnings, *inspect_secrets(config.secrets).unreadable)
+
+
 class _Parts:
     """The daemon's parts, made for it at its start and at each reload."""
 
@@ -140,9 +154,11 @@ class _Parts:
 
     def read(self, config: Config) -> Config:
         fresh = load(config.path, kinds())
-        if exposed := inspect_secrets(fresh.secrets).exposed:
-            raise ConfigError(list(exposed))
+        require_secret(fresh)
         return fresh
+
+    def warnings(self, config: Config) -> Sequence[str]:
+        return warnings_of(config)
 
     def source(self, project: WatchedProject, config: Config) -> TaskSource:
         return self._sources.of(project, config)

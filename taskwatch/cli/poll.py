@@ -33,11 +33,12 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     from dataclasses import replace
 
     from taskwatch import telemetry
-    from taskwatch.app import kinds
+    from taskwatch.app import kinds, require_secret
     from taskwatch.config.load import find, load
     from taskwatch.store.lock import is_held
 
     loaded = load(find(config), kinds())
+    require_secret(loaded)
     # As configured: what a receiver of type log is given here counts as delivered.
     telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
     unknown = sorted(set(names) - {project.project.name for project in loaded.projects})

@@ -15,19 +15,14 @@ def run(config: Path | None, wait: bool) -> None:
     import asyncio
 
     from taskwatch import telemetry
-    from taskwatch.app import kinds, watch
-    from taskwatch.config.inspection import inspect_secrets
+    from taskwatch.app import kinds, require_secret, warnings_of, watch
     from taskwatch.config.load import find, load
-    from taskwatch.errors import ConfigError
 
     loaded = load(find(config), kinds())
-    inspection = inspect_secrets(loaded.secrets)
-    if inspection.exposed:
-        raise ConfigError(list(inspection.exposed))
+    require_secret(loaded)
     telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
     log = telemetry.logger()
-    log.info("configuration_read", path=str(loaded.path.resolve()))
-    # A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
-    for warning in (*loaded.warnings, *inspection.unreadable):
+    log.info("configuration_read", path=str(loaded.path.resolve()), files=len(loaded.files))
+    for warning in warnings_of(loaded):
         log.warning("configuration_warning", warning=warning)
     asyncio.run(watch(loaded, wait=wait))

@@ -22,9 +22,17 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_projects(old.projects, new.projects),
         *_receivers(old, new),
         *_named("credential", old.credentials, new.credentials),
-        *(["route changed"] if _renamed(old.route, renamed_receivers(old, new)) != new.route else []),
+        *(["route changed"] if _is_routed_otherwise(old, new) else []),
         *_settings(old, new),
     )
+
+
+def _is_routed_otherwise(old: Config, new: Config) -> bool:
+    if all(
+        config.route == Route(receivers=tuple(one.name for one in config.receivers)) for config in (old, new)
+    ):
+        return False  # nobody wrote a route: everything goes to everybody, as before
+    return _renamed(old.route, renamed_receivers(old, new)) != new.route
 
 
 def renamed_receivers(old: Config, new: Config) -> dict[str, str]:
@@ -124,7 +132,7 @@ def _settings(old: Config, new: Config) -> Iterator[str]:
     if old.log.level != new.log.level:
         yield f"log.level changed: {old.log.level} -> {new.log.level}"
     if old.log.format != new.log.format:
-        yield f"log.format changed: {old.log.format} -> {new.log.format}"
+        yield f"log.format changed: {old.log.format} -> {new.log.format}, from the next start on"
     if old.store.retention != new.store.retention:
         before, after = spell_duration(old.store.retention), spell_duration(new.store.retention)
         yield f"store.retention changed: {before} -> {after}"

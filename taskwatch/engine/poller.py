@@ -89,16 +89,24 @@ class Poller:
     def adopt(self, *, project: Project, rules: PollRules, source: TaskSource, routes: Route) -> None:
         """Go on with the same project, configured otherwise. What is known of it stays known.
 
-        Events are routed anew from this moment on, also those of a poll under way. Where the rules
-        change, that poll's digests are not kept: they may stand for rows that were left out before.
+        Where the rules change, the digests of a poll under way are not kept: they may stand for rows
+        that were left out before.
         """
+        self.reroute(routes)
         self.project = project
         self._source = source
-        self._routes = routes
         if rules != self.rules:
             self.rules = rules
             if self._memory is not None:
                 self._memory.digests = None
+
+    def reroute(self, routes: Route) -> None:
+        """Route by these from now on, also the events of a poll under way.
+
+        Between the routing of an event and the call of the ledger nothing is awaited: whatever is asked
+        of the store after this comes after all that was routed before.
+        """
+        self._routes = routes
 
     @property
     def is_active(self) -> bool:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from taskwatch import __version__
+from taskwatch import __version__, telemetry
 from taskwatch.clock import Clock
 from taskwatch.config.configuration import Config, WatchedProject
 from taskwatch.config.difference import differences, renamed_receivers
@@ -39,6 +39,10 @@ class Parts(Protocol):
 
     def read(self, config: Config) -> Config:
         """Read the file of this configuration again. Raises ConfigError; blocks."""
+        ...
+
+    def warnings(self, config: Config) -> Sequence[str]:
+        """Say what works in it and should be otherwise. Blocks as long as reading small files does."""
         ...
 
     def source(self, project: WatchedProject, config: Config) -> TaskSource: ...
@@ -158,6 +162,8 @@ class Daemon:
             finally:
                 self._systemd.ready(self._status())
             self._log.info("configuration_reloaded", changes=list(changes) or "none")
+            for warning in self._parts.warnings(config):
+                self._log.warning("configuration_warning", warning=warning)
             return changes
 
     async def _switch(self, config: Config) -> None:
@@ -177,6 +183,7 @@ class Daemon:
         }
         self.config = config
         self.housekeeper.retention = config.store.retention
+        telemetry.set_level(config.log.level)
         self._switch_projects(old, config)
         if renamed:
             await self._hand_over(renamed)
@@ -197,11 +204,13 @@ class Daemon:
                 source=self._parts.source(watched, config),
                 routes=config.route,
             )
-            if watched != before[identity]:
+            login = watched.credential
+            if watched != before[identity] or config.credentials[login] != old.credentials.get(login):
                 self._scheduler.hasten(identity)
         for identity in before.keys() - {watched.project.identity for watched in config.projects}:
             self._scheduler.remove(identity)
-            del self._watches[identity]
+            # A poll under way may still end: what it records goes where everything goes from now on.
+            self._watches.pop(identity).poller.reroute(config.route)
 
     def _switch_receivers(
         self, config: Config, opened: Mapping[str, Notifier], renamed: Mapping[str, str]

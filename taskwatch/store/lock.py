@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from taskwatch.errors import StoreHeldError
+from taskwatch.errors import StoreFailedError, StoreHeldError
 from taskwatch.store.files import PRIVATE, adopt, sibling
 
 _TEXT_BOUND: Final = 4096
@@ -58,10 +58,15 @@ def acquire(store: Path, *, since: datetime) -> StoreLock:
 
 def is_held(store: Path) -> bool:
     """Tell whether a daemon holds the store. It takes nothing away that lasts, and leaves no file behind."""
+    path = sibling(store.resolve(), ".lock")
     try:
-        descriptor = os.open(sibling(store, ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    except PermissionError as error:
+        raise StoreFailedError(
+            f"{path} cannot be read by uid {os.geteuid()}: run this as the user of the daemon, or as root"
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -19,7 +19,7 @@ from taskwatch.telemetry import console, journal
 from taskwatch.telemetry.lines import Lines
 from taskwatch.telemetry.text import MAX_FIELD, printable
 
-__all__ = ["MAX_FIELD", "Logger", "configure", "logger", "printable", "teller"]
+__all__ = ["MAX_FIELD", "Logger", "configure", "logger", "printable", "set_level", "teller"]
 
 Logger = structlog.typing.FilteringBoundLogger
 Fields = Mapping[str, Any]
@@ -40,18 +40,20 @@ def configure(
     elsewhere. A log that nobody takes loses lines; it stops nothing, and holds nothing up but once,
     for a tenth of a second.
     """
+    set_level(level)
     target = stream if stream is not None else sys.stderr  # None when it was closed from the start
     chosen = _chosen(format_, target, journal_socket)
     limit = console.MAX_FIELD if chosen == "console" else MAX_FIELD
     ways = _ways(chosen, target, journal_socket)
     structlog.configure(
         processors=[
+            _THRESHOLD,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             lambda _, __, fields: ((_harmless(fields, limit),), {}),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=lambda *arguments: _Strict(ways[0]) if STRICT in arguments else _Lenient(ways),
         cache_logger_on_first_use=False,
     )
@@ -60,13 +62,14 @@ def configure(
         logger().warning("journal_missing", path=str(journal_socket), instead=chosen)
 
 
+def set_level(level: str) -> None:
+    """Log from this level on; loggers that are bound already follow."""
+    _THRESHOLD.least = logging.getLevelNamesMapping()[level.upper()]
+
+
 def teller(**fields: object) -> Logger:
     """Return a logger for what must be told: no level filters it, and what cannot be written raises OSError."""
-    bound: Logger = structlog.wrap_logger(
-        None,
-        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
-        logger_factory_args=(STRICT,),
-    ).bind(**fields)
+    bound: Logger = structlog.wrap_logger(None, logger_factory_args=(STRICT,)).bind(**fields)
     return bound
 
 
@@ -128,6 +131,25 @@ class _Strict:
             raise OSError("the log cannot be written") from error
 
     debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+class _Threshold:
+    """Drops what is below a level. Strict lines pass: they are what was to be told."""
+
+    def __init__(self) -> None:
+        self.least = logging.INFO
+
+    def __call__(
+        self, logger: object, method: str, fields: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        if _LEVELS[method] < self.least and not isinstance(logger, _Strict):
+            raise structlog.DropEvent
+        return fields
+
+
+# As structlog's own configuration, one for the process; loggers that are bound hold on to it.
+_THRESHOLD: Final = _Threshold()
+_LEVELS: Final = structlog.processors.NAME_TO_LEVEL
 
 
 class _FromLibraries(logging.Handler):

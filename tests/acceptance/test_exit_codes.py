@@ -125,7 +125,7 @@ async def test_a_daemon_that_waits_can_be_stopped(tmp_path: Path) -> None:
         assert await second.kill(signal.SIGTERM) == 0
 
 
-async def test_poll_beside_a_daemon_is_75_and_a_dry_run_looks_from_the_side(
+async def test_poll_beside_a_daemon_is_done_by_it_and_a_dry_run_looks_from_the_side(
     tmp_path: Path, cloud: TasksEndpoint, ask: Ask
 ) -> None:
     config = configured(tmp_path, cloud.url, interval="1h")
@@ -133,14 +133,16 @@ async def test_poll_beside_a_daemon_is_75_and_a_dry_run_looks_from_the_side(
     async with a_running_daemon(config) as daemon:
         await until(lambda: len(cloud.requests) == 2, "the daemon's only poll", said=daemon.said)
         cloud.rows[1] |= {"status": "Failed", "fail_reason": "out of disk"}
-        held = await ask("poll")
         dry = await ask("poll", "--dry-run", "--json")
-        events = await ask("events", "--json")
+        before = await ask("events", "--json")
+        done = await ask("poll", "--json")
+        after = await ask("events", "--json")
 
-    assert (held.code, held.err.count("is held by pid")) == (75, 1)
-    assert dry.code == 0
-    assert types(dry) == ["taskwatch.task.failed"]
-    assert types(events) == ["taskwatch.project.baseline"]
+    assert (dry.code, done.code) == (0, 0)
+    assert types(dry) == types(done) == ["taskwatch.task.failed"]
+    assert types(before) == ["taskwatch.project.baseline"]
+    assert types(after) == ["taskwatch.task.failed", "taskwatch.project.baseline"]
+    assert '"operator_acted"' in daemon.said()
 
 
 async def test_a_dry_run_records_nothing_and_makes_no_store(

@@ -60,6 +60,7 @@ class WebhookSink:
     """Serves POST on any path. `choose` picks the behaviour of each request; None refuses before it is taken."""
 
     choose: Callable[[], Behaviour] = lambda: accept
+    choose_for: Callable[[web.Request], Behaviour | None] = lambda _: None  # None: as `choose` says
     posts: list[Post] = field(default_factory=list)
     url: str = ""
 
@@ -86,7 +87,7 @@ class WebhookSink:
 
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        behaviour = self.choose()
+        behaviour = self.choose_for(request) or self.choose()
         takes = behaviour in (accept, hang, hang_up)
         self.posts.append(
             Post(request.headers["webhook-id"], request.path, body, dict(request.headers), takes)

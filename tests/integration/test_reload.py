@@ -1,75 +1,27 @@
 """Reloads of the daemon as `run` builds it, upon a cloud and receivers on loopback: nothing is lost, nothing told twice."""
 
 import asyncio
-import json
 import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from structlog.typing import EventDict
 
 from taskwatch import telemetry
-from taskwatch.app import build, kinds, opened_store
-from taskwatch.config.load import load
 from taskwatch.errors import ConfigError
-from taskwatch.runtime.daemon import Daemon
 from taskwatch.store.reader import StoreReader
 from tests.fakes.builders import captured_log
 from tests.fakes.commands import until
 from tests.fakes.oracle import violations
+from tests.fakes.scene import Scene, posted, subjects, watching
 from tests.fakes.tasks_endpoint import TasksEndpoint, row
 from tests.fakes.webhook_sink import Post, WebhookSink, answer
 
 RELOADS: Final = 50
-
-
-@dataclass
-class Scene:
-    """A configuration that can be written anew, and where it stands."""
-
-    directory: Path
-    cloud: TasksEndpoint
-    sink: WebhookSink
-    receivers: dict[str, str] = field(default_factory=dict)  # name → path at the sink
-    projects: dict[str, str] = field(default_factory=lambda: {"prod": "1"})  # name → id
-    interval: str = "100ms"
-    tasks: str = "{}"
-
-    @property
-    def file(self) -> Path:
-        return self.directory / "taskwatch.yaml"
-
-    @property
-    def store(self) -> Path:
-        return self.directory / "taskwatch.db"
-
-    def write(self) -> None:
-        receivers = [
-            {
-                "name": name,
-                "type": "webhook",
-                "url": self.sink.url + path,
-                "retry": {"initial": "50ms", "max": "100ms"},
-            }
-            for name, path in self.receivers.items()
-        ]
-        projects = [
-            {"name": name, "endpoint": self.cloud.url, "project_id": id_}
-            for name, id_ in self.projects.items()
-        ]
-        self.file.write_text(
-            f"store: {{path: taskwatch.db}}\n"
-            f"credentials: {{c: {{type: none, rate: 1000/s}}}}\n"
-            f"defaults: {{interval: {self.interval}, tasks: {self.tasks}}}\n"
-            f"projects: {json.dumps(projects)}\n"
-            f"receivers: {json.dumps(receivers)}\n"
-        )
 
 
 @pytest.fixture
@@ -98,31 +50,6 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
     return lines
 
 
-@asynccontextmanager
-async def watching(scene: Scene) -> AsyncIterator[Daemon]:
-    """Run the daemon until the block ends; the first poll of each project is over when it begins."""
-    config = load(scene.file, kinds())
-    stop = asyncio.Event()
-    async with opened_store(config) as store, build(config, store=store) as daemon:
-        run = asyncio.create_task(daemon.run(stop))
-        try:
-            await until(
-                lambda: run.done() or all(watch.poller.freshness for watch in daemon.watches), "polls"
-            )
-            yield daemon
-        finally:
-            stop.set()
-            await asyncio.wait_for(run, 20)
-
-
-def posted(sink: WebhookSink, path: str) -> list[dict[str, Any]]:
-    return [post.event for post in sink.accepted if post.path.endswith(path)]
-
-
-def subjects(events: list[dict[str, Any]]) -> list[str]:
-    return [event["subject"] for event in events if "task" in event["data"]]
-
-
 # What a reload changes
 
 
@@ -148,7 +75,7 @@ async def test_a_receiver_that_is_added_hears_of_what_happens_from_then_on(
         await until(lambda: subjects(posted(scene.sink, "/first")) == ["before"], "the first event")
         scene.receivers["new"] = "/second"
         scene.write()
-        assert "receiver new added" in await daemon.reload()
+        assert await daemon.reload() == ("receiver new added",)
         cloud.rows.append(row("after", status="Running"))
         await until(lambda: subjects(posted(scene.sink, "/second")) == ["after"], "the new receiver's event")
         await until(lambda: subjects(posted(scene.sink, "/first")) == ["before", "after"], "the old one's")

@@ -1,0 +1,199 @@
+"""What operators do beside a running daemon, by the store alone: it is logged, done, and answered."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.typing import EventDict
+
+from taskwatch import telemetry
+from taskwatch.model.delivery import DeliveryState
+from taskwatch.model.operation import Action
+from taskwatch.runtime import attendant
+from taskwatch.store.desk import Desk
+from taskwatch.store.reader import StoreReader
+from tests.fakes.builders import captured_log
+from tests.fakes.commands import until
+from tests.fakes.scene import Scene, posted, subjects, watching
+from tests.fakes.tasks_endpoint import TasksEndpoint, row
+from tests.fakes.webhook_sink import WebhookSink, answer
+
+ME = "ada (uid 1000) on here"
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[TasksEndpoint]:
+    async with TasksEndpoint() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[WebhookSink]:
+    async with WebhookSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def scene(tmp_path: Path, cloud: TasksEndpoint, sink: WebhookSink) -> Scene:
+    scene = Scene(tmp_path, cloud, sink, receivers={"hook": "/first"})
+    scene.write()
+    return scene
+
+
+@pytest.fixture(autouse=True)
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
+    monkeypatch.setattr(attendant, "LOOK_SECONDS", 0.02)
+    log, lines = captured_log()
+    monkeypatch.setattr(telemetry, "logger", lambda: log)
+    return lines
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def asked(scene: Scene, action: Action, argument: dict[str, Any]) -> dict[str, Any]:
+    """Ask the daemon, and return its answer."""
+    with Desk(scene.store, by=ME) as desk:
+        request = desk.ask(action, argument, at=now())
+        await until(lambda: desk.outcome(request) is not None, f"an answer to {action}")
+        return desk.outcome(request) or {}
+
+
+def states(scene: Scene) -> list[str]:
+    with StoreReader(scene.store) as reader:
+        return [row.state for row in reader.deliveries()]
+
+
+async def die(scene: Scene, cloud: TasksEndpoint) -> None:
+    """Let the deliveries of three tasks to the receiver die."""
+    scene.sink.choose = lambda: answer(503)
+    scene.horizon = "10ms"
+    scene.write()
+    async with watching(scene):
+        cloud.rows.extend(row(f"job-{number}", status="Running") for number in range(3))
+        await until(lambda: states(scene).count("dead") == 4, "the deliveries' end")
+    scene.sink.choose = WebhookSink().choose
+    scene.sink.posts.clear()
+
+
+async def test_what_is_replayed_is_sent_again_by_the_running_daemon_under_its_id_and_says_so(
+    scene: Scene, cloud: TasksEndpoint, lines: list[EventDict]
+) -> None:
+    await die(scene, cloud)
+    async with watching(scene):
+        with Desk(scene.store, by=ME) as desk:
+            assert desk.replay(state=DeliveryState.DEAD, receiver="hook", events=[], at=now()) == 4
+        await until(lambda: states(scene) == ["delivered"] * 4, "the replay")
+
+    assert subjects(posted(scene.sink, "/first")) != []
+    assert {post.headers.get("webhook-replay") for post in scene.sink.accepted} == {"1"}
+    with StoreReader(scene.store) as reader:
+        assert {post.id for post in scene.sink.accepted} == {event.id for event in reader.events()}
+    (acted,) = [line for line in lines if line["event"] == "operator_acted"]
+    assert (acted["action"], acted["by"]) == ("replay", ME)
+
+
+async def test_what_is_replayed_while_no_daemon_runs_is_sent_by_the_next_one_which_logs_who_did_it(
+    scene: Scene, cloud: TasksEndpoint, lines: list[EventDict]
+) -> None:
+    await die(scene, cloud)
+    with StoreReader(scene.store) as reader:
+        first = reader.events()[-1].id
+    with Desk(scene.store, by=ME) as desk:
+        assert desk.replay(state=DeliveryState.DEAD, receiver=None, events=[first], at=now()) == 1
+        assert desk.replay(state=DeliveryState.DEAD, receiver=None, events=[first], at=now()) == 0
+    async with watching(scene):
+        await until(lambda: len(scene.sink.accepted) == 1, "the replay")
+        await until(lambda: any(line["event"] == "operator_acted" for line in lines), "the log line")
+
+    assert [post.id for post in scene.sink.accepted] == [first]
+
+
+async def test_a_replay_waits_for_nothing_and_holds_up_nothing(scene: Scene, cloud: TasksEndpoint) -> None:
+    """Its receiver refuses it again and again; the next event of the same task passes."""
+    await die(scene, cloud)
+    refused = answer(422)
+    scene.horizon = "1h"
+    scene.write()
+    async with watching(scene):
+        scene.sink.choose_for = lambda request: refused if "webhook-replay" in request.headers else None
+        with Desk(scene.store, by=ME) as desk:
+            desk.replay(state=DeliveryState.DEAD, receiver="hook", events=[], at=now())
+        await until(lambda: len(scene.sink.posts) >= 4, "refusals")
+        cloud.rows[0] = row("job-0", status="Failed")
+        await until(lambda: subjects(posted(scene.sink, "/first")) == ["job-0"], "the next event of the task")
+
+
+async def test_what_is_dropped_is_not_sent(scene: Scene, cloud: TasksEndpoint) -> None:
+    scene.sink.choose = lambda: answer(503)
+    async with watching(scene):
+        cloud.rows.append(row("a", status="Running"))
+        await until(lambda: states(scene) == ["pending", "pending"], "the queue")
+        with Desk(scene.store, by=ME) as desk:
+            assert desk.drop(state=DeliveryState.PENDING, receiver="hook", events=[], at=now()) == 2
+        await asyncio.sleep(0.2)
+        scene.sink.choose = WebhookSink().choose
+        cloud.rows.append(row("b", status="Running"))
+        await until(lambda: subjects(posted(scene.sink, "/first")) == ["b"], "what came later")
+
+    assert sorted(states(scene)) == ["delivered", "dropped", "dropped"]
+
+
+async def test_a_reload_is_answered_with_what_changed_or_with_what_is_wrong(scene: Scene) -> None:
+    async with watching(scene):
+        scene.receivers["new"] = "/second"
+        scene.write()
+        assert await asked(scene, Action.RELOAD, {}) == {"changes": ["receiver new added"]}
+        scene.file.write_text("projects: [")
+        refused = await asked(scene, Action.RELOAD, {})
+
+    (problem,) = refused["problems"]
+    assert problem.startswith(f"{scene.file}:2:1: not YAML")
+
+
+async def test_a_poll_is_answered_with_its_events(scene: Scene, cloud: TasksEndpoint) -> None:
+    scene.interval = "1h"
+    scene.write()
+    async with watching(scene):
+        cloud.rows.append(row("a", status="Running"))
+        outcome = await asked(scene, Action.POLL, {"projects": ["prod"]})
+        cloud.rows.clear()
+        cloud.always = None
+        with StoreReader(scene.store) as reader:
+            newest = reader.events()[0]
+
+    assert outcome["polls"] == [{"project": "prod", "rows": 1, "events": [newest.id], "error": None}]
+    assert newest.subject == "a"
+
+
+async def test_a_receiver_that_is_tried_with_success_goes_on_after_a_410(
+    scene: Scene, lines: list[EventDict]
+) -> None:
+    scene.sink.choose = lambda: answer(410)
+    async with watching(scene):
+        await until(lambda: any(line["event"] == "receiver_paused" for line in lines), "the pause")
+        failed = await asked(scene, Action.RECEIVER_TEST, {"receiver": "hook"})
+        assert "410" in failed["error"]
+        scene.sink.choose = WebhookSink().choose
+        tried = await asked(scene, Action.RECEIVER_TEST, {"receiver": "hook"})
+        await until(lambda: len(scene.sink.accepted) == 2, "what waited")
+
+    sample, waited = scene.sink.accepted
+    assert (sample.id, sample.event["type"]) == (tried["event_id"], "taskwatch.receiver.test")
+    assert waited.event["type"] == "taskwatch.project.baseline"
+
+
+async def test_what_a_daemon_was_asked_before_its_end_is_not_done_by_the_next_one(scene: Scene) -> None:
+    async with watching(scene):
+        pass
+    with Desk(scene.store, by=ME) as desk:
+        request = desk.ask(Action.RECEIVER_TEST, {"receiver": "hook"}, at=now())
+        async with watching(scene):
+            await until(lambda: desk.outcome(request) is not None, "an answer")
+        assert "has ended" in (desk.outcome(request) or {})["error"]
+
+    assert [post.event["type"] for post in scene.sink.accepted] == ["taskwatch.project.baseline"]
