@@ -6,7 +6,7 @@ killed, nothing that the process still does reaches the store, and nothing retur
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -61,6 +61,7 @@ class Call(StrEnum):
     COMMIT = "commit"
     PENDING = "pending"
     BODY = "body"
+    HAND_OVER = "hand over"
     RECORD = "record"
 
 
@@ -167,6 +168,18 @@ class MemoryStore:
             case Retry():
                 item.poisoned, item.tried_seconds = outcome.poisoned, outcome.tried_seconds
 
+    async def hand_over(self, renamed: Mapping[str, str]) -> None:
+        await self._turn(Call.HAND_OVER)
+        self.rename(renamed)
+
+    def rename(self, renamed: Mapping[str, str]) -> None:
+        """Give what waits for receivers to those of the new names, in the order of recording."""
+        for old, new in renamed.items():
+            moved = self._pending.pop(old, {})
+            for item in moved.values():
+                item.receiver = new
+            self._pending[new] = dict(sorted({**self._pending.get(new, {}), **moved}.items()))
+
     def settle(self, item: StoredDelivery, state: DeliveryState) -> None:
         """Take a delivery out of the queue, as an outcome or an operator does."""
         item.state = state
@@ -243,6 +256,10 @@ class Session:
         await self._pass(CrashPoint.BEFORE_RECORD)
         await self._store.record(delivery, outcome, at)
         await self._pass(CrashPoint.AFTER_RECORD)
+
+    async def hand_over(self, renamed: Mapping[str, str]) -> None:
+        await self._alive()
+        await self._store.hand_over(renamed)
 
     async def _pass(self, point: CrashPoint) -> None:
         if self._at is not None and self._at[0] is point:

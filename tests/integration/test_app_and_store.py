@@ -26,7 +26,7 @@ from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.task import COMPLETED, RUNNING
 from taskwatch.runtime import housekeeping
 from taskwatch.runtime.daemon import Daemon
-from taskwatch.runtime.housekeeping import FIRST_PRUNE_SECONDS, PRUNE_SECONDS, Housekeeper
+from taskwatch.runtime.housekeeping import FIRST_PRUNE_SECONDS, PRUNE_SECONDS, QUEUE_KEPT, Housekeeper
 from taskwatch.store.reader import StoreReader
 from taskwatch.store.sqlite import SqliteStore, open_store
 from tests.fakes.builders import T0, a_project, a_task, at, captured_log, everything_to, some_rules
@@ -239,6 +239,41 @@ async def test_a_receiver_that_is_configured_again_gets_what_waited_for_it(
 
     assert len(named(lines, "receiver_missing")) == 1
     assert {post.id for post in sink.accepted} == {"tw_old_0", "tw_old_1", "tw_old_2"}
+
+
+async def test_what_waits_for_a_removed_receiver_is_put_away_after_seven_days_and_that_is_told(
+    store: SqliteStore, clock: StillClock, path: Path
+) -> None:
+    house = House(store, clock)
+    state = await store.enrol(PROD, "elsewhere")
+    await store.commit(
+        a_record(
+            state, events=[routed(an_event("tw_1"), "old"), routed(an_event("tw_2", subject="b"), "hook")]
+        )
+    )
+    house.source.then([])
+    await house.poller.poll()
+    await house.housekeeper.name_removed()
+
+    for passed, expected in ((QUEUE_KEPT - timedelta(hours=1), "pending"), (timedelta(hours=2), "dropped")):
+        clock.seconds += passed.total_seconds()
+        house.source.cloud_date = clock.now()
+        house.source.then([])
+        await house.poller.poll()
+        await house.housekeeper.prune()
+        with StoreReader(path) as reader:
+            states = {
+                row.receiver: (row.state, row.why)
+                for row in reader.deliveries()
+                if row.event_id in ("tw_1", "tw_2")
+            }
+        assert states == {
+            "old": (expected, "receiver_removed" if expected == "dropped" else None),
+            "hook": ("pending", None),
+        }
+
+    (dropped,) = [line for line in house.lines if line["event"] == "deliveries_dropped"]
+    assert (dropped["receiver"], dropped["deliveries"]) == ("old", 1)
 
 
 # A store that cannot be opened yet

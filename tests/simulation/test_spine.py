@@ -197,31 +197,67 @@ class Process:
     """One life of the daemon: its memory ends with it, the store does not."""
 
     def __init__(
-        self, store: MemoryStore, cloud: Cloud, receivers: dict[str, Receiver], clock: VirtualClock, seed: int
+        self,
+        *,
+        store: MemoryStore,
+        cloud: Cloud,
+        receivers: dict[str, Receiver],
+        names: dict[str, str],
+        clock: VirtualClock,
+        seed: int,
     ) -> None:
         self.session = Session(store)
-        self.lanes = [
-            Lane(
-                receiver=name,
-                notifier=receiver,
+        self.receivers = receivers
+        self.names = names
+        self.cloud = cloud
+        self._reloads: set[asyncio.Task[None]] = set()
+        self.lanes = {
+            receiver: Lane(
+                receiver=names[receiver],
+                notifier=notifier,
                 outbox=self.session,
                 rules=RULES,
                 clock=clock,
                 rng=random.Random(seed),
                 log=quiet_log(),
             )
-            for name, receiver in receivers.items()
-        ]
+            for receiver, notifier in receivers.items()
+        }
         self.poller = Poller(
             project=a_project(),
             rules=some_rules(active=INTERVAL, idle=INTERVAL, baseline=BaselinePolicy.QUIET),
             source=cloud,
             ledger=self.session,
-            routes=everything_to(*receivers),
+            routes=everything_to(*names.values()),
             clock=clock,
             told=self._wake,
         )
-        self._runs = [asyncio.create_task(lane.run()) for lane in self.lanes]
+        self._runs = [asyncio.create_task(lane.run()) for lane in self.lanes.values()]
+
+    def reload_in(self, seconds: float, renamed: dict[str, str]) -> None:
+        """Reload in the midst of whatever then goes on: the project's rules change, and these receivers' names."""
+        reload = asyncio.create_task(self._reload(seconds, renamed))
+        self._reloads.add(reload)
+        reload.add_done_callback(self._reloads.discard)
+
+    async def _reload(self, seconds: float, renamed: dict[str, str]) -> None:
+        await asyncio.sleep(seconds)
+        before = dict(self.names)
+        self.names |= renamed
+        interval = INTERVAL + len(self.names[RECEIVERS[0]])  # other rules each time
+        self.poller.adopt(
+            project=a_project(),
+            rules=some_rules(active=interval, idle=interval, baseline=BaselinePolicy.QUIET),
+            source=self.cloud,
+            routes=everything_to(*self.names.values()),
+        )
+        while True:
+            with suppress(StoreFailedError):
+                await self.session.hand_over({before[name]: new for name, new in renamed.items()})
+                break
+            await asyncio.sleep(1)
+        for name, lane in self.lanes.items():
+            lane.adopt(receiver=self.names[name], notifier=self.receivers[name], rules=RULES)
 
     async def poll_and_wait(self) -> None:
         """Poll once and live on until the next poll is due, or until death."""
@@ -246,7 +282,7 @@ class Process:
         await asyncio.sleep(INTERVAL)
 
     def _wake(self, _: Sequence[Event]) -> None:
-        for lane in self.lanes:
+        for lane in self.lanes.values():
             lane.wake()
 
 
@@ -259,7 +295,11 @@ class World:
     store: MemoryStore
     cloud: Cloud
     receivers: dict[str, Receiver]
+    names: dict[str, str] = field(
+        default_factory=lambda: {name: name for name in RECEIVERS}
+    )  # as configured now
     crashes: int = 0
+    reloads: int = 0
 
     async def live(self) -> None:
         clock = virtual_clock()
@@ -294,7 +334,20 @@ class World:
         await process.crash()
 
     def _process(self, clock: VirtualClock) -> Process:
-        return Process(self.store, self.cloud, self.receivers, clock, self.seed)
+        # What a crash left under a former name: an operator gives the receiver that name, or renames it anew.
+        for name in self.receivers:
+            former = {
+                item.receiver for item in self.store.deliveries.values() if item.receiver.startswith(name)
+            }
+            self.store.rename(dict.fromkeys(former - {self.names[name]}, self.names[name]))
+        return Process(
+            store=self.store,
+            cloud=self.cloud,
+            receivers=self.receivers,
+            names=self.names,
+            clock=clock,
+            seed=self.seed,
+        )
 
     def _trouble(self, process: Process, clock: VirtualClock, number: int) -> None:
         if self.rng.random() < 0.25:
@@ -303,6 +356,10 @@ class World:
             self.store.fail(self.rng.choice(list(Call)), self.rng.randint(1, 3))
         if self.rng.random() < 0.05:
             clock.jump(self.rng.choice([3600.0, -3600.0, 86_400.0]))
+        if self.rng.random() < 0.3:
+            self.reloads += 1
+            renamed = {name: f"{name}-{self.reloads}" for name in RECEIVERS if self.rng.random() < 0.7}
+            process.reload_in(self.rng.choice([0.0, 0.3, 1.0, 7.0]) * self.rng.random(), renamed)
         self.receivers["chat"].is_down = 30 <= number < 45
 
 
@@ -371,8 +428,8 @@ def judge_deliveries(world: World) -> None:
     recorded = {event.id: event for _, event in world.store.events}
     for name, receiver in world.receivers.items():
         where = f"seed {world.seed}, {name}"
-        assert world.store.of(name, DeliveryState.PENDING) == [], where
-        assert world.store.of(name, DeliveryState.DEAD) == [], where
+        mine = [item for item in world.store.deliveries.values() if item.receiver.startswith(name)]
+        assert {item.state for item in mine} == {DeliveryState.DELIVERED}, where
         firsts = list(dict.fromkeys(message.event_id for message in receiver.taken))
         assert set(firsts) == set(recorded), f"{where}: lost or invented"
         copies = {(message.event_id, message.body) for message in receiver.taken}
@@ -399,6 +456,7 @@ def test_the_faults_do_happen() -> None:
     run_virtual(world.live())
     backwards = [event for _, event in world.store.events if event.attributes.get("from") == FAILED]
     assert world.crashes > 5
+    assert world.reloads > 10
     assert backwards
     assert sum(len(receiver.taken) for receiver in world.receivers.values()) > len(world.store.deliveries)
 
