@@ -1,0 +1,189 @@
+"""The commands that act: beside a running daemon, which is a process of its own, and without one."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from taskwatch.store.reader import StoreReader
+from tests.fakes.commands import Ended, until
+from tests.fakes.daemon import Daemon
+from tests.fakes.in_process import runner
+from tests.fakes.scene import Scene, posted, subjects
+from tests.fakes.tasks_endpoint import TasksEndpoint, row, status
+from tests.fakes.webhook_sink import WebhookSink, answer
+
+pytestmark = pytest.mark.real
+
+Ask = Callable[..., Awaitable[Ended]]
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
+    """Run a command in a thread of this process, in the directory of the configuration."""
+    return partial(asyncio.to_thread, runner(monkeypatch, capsys, tmp_path))
+
+
+@pytest.fixture
+async def cloud() -> AsyncIterator[TasksEndpoint]:
+    async with TasksEndpoint() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[WebhookSink]:
+    async with WebhookSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def scene(tmp_path: Path, cloud: TasksEndpoint, sink: WebhookSink) -> Scene:
+    scene = Scene(tmp_path, cloud, sink, receivers={"hook": "/first"})
+    scene.write()
+    return scene
+
+
+@asynccontextmanager
+async def running(scene: Scene) -> AsyncIterator[Daemon]:
+    async with Daemon(scene.file, scene.directory / "log") as daemon:
+        await until(lambda: "watching" in daemon.said(), "the daemon's start", said=daemon.said)
+        await until(lambda: len(scene.sink.posts) > 0, "the baseline", said=daemon.said)
+        yield daemon
+
+
+def objects(ended: Ended) -> list[dict[str, object]]:
+    assert ended.code == 0, ended
+    return [json.loads(line) for line in ended.out.splitlines()]
+
+
+async def test_reload_says_what_changed_and_refuses_a_wrong_file_with_78(scene: Scene, ask: Ask) -> None:
+    async with running(scene) as daemon:
+        unchanged = await ask("reload")
+        scene.receivers["second"] = "/second"
+        scene.write()
+        changed = await ask("reload")
+        right = scene.file.read_text()
+        scene.file.write_text(right + "nonsense: 1\n")
+        wrong = await ask("reload")
+        said = daemon.said()
+
+    assert (unchanged.code, unchanged.out) == (0, "nothing changed\n")
+    assert (changed.code, changed.out) == (0, "receiver second added\n")
+    assert (wrong.code, wrong.out) == (78, "")
+    assert "nonsense: unknown key" in wrong.err
+    assert said.count('"action": "reload"') == 2
+
+
+async def test_reload_without_a_daemon_says_that_there_is_none(scene: Scene, ask: Ask) -> None:
+    ended = await ask("reload")
+
+    assert (ended.code, ended.err.count("no daemon holds")) == (1, 1)
+
+
+async def test_projects_tells_how_fresh_each_is_and_what_is_in_the_way(
+    scene: Scene, cloud: TasksEndpoint, ask: Ask
+) -> None:
+    scene.projects["other"] = "2"
+    scene.write()
+    before = await ask("projects")
+    async with running(scene) as daemon:
+        cloud.rows.append(row("a", status="Running"))
+        await until(
+            lambda: daemon.said().count("project.baseline") == 0 and len(scene.sink.posts) >= 4, "polls"
+        )
+        cloud.always = status(503)
+        await until(lambda: daemon.said().count("project_unreadable") == 2, "the trouble", said=daemon.said)
+        await until(lambda: _trouble(scene) == 2, "the trouble on record", said=daemon.said)
+        table = await ask("projects")
+        rows = objects(await ask("projects", "--json"))
+        one = objects(await ask("projects", "--project", "other", "--json"))
+    after = await ask("projects")
+
+    assert (before.code, before.err.count("no store at")) == (1, 1)
+    assert table.out.splitlines()[0].split()[:4] == ["PROJECT", "STATE", "READ", "EVERY"]
+    assert [row["name"] for row in rows] == ["prod", "other"]
+    assert {(row["state"], row["cause"], row["running"]) for row in rows} == {("in trouble", "cloud", 1)}
+    assert all(row["next_poll_at"] and row["read_at"] and row["since"] for row in rows)
+    assert [row["name"] for row in one] == ["other"]
+    assert "No daemon is running" in after.err
+    assert after.out.count("not watched") == 2
+
+
+def _trouble(scene: Scene) -> int:
+    with StoreReader(scene.store) as reader:
+        conditions = [project.condition for project in reader.projects()]
+    return sum(condition is not None and condition.trouble is not None for condition in conditions)
+
+
+async def test_dead_deliveries_are_sent_again_or_dropped_by_event_or_by_receiver(
+    scene: Scene, cloud: TasksEndpoint, ask: Ask
+) -> None:
+    scene.horizon = "10ms"
+    scene.write()
+    scene.sink.choose = lambda: answer(503)
+    async with running(scene) as daemon:
+        cloud.rows.extend([row("a", status="Running"), row("b", status="Running")])
+        await until(lambda: daemon.said().count('"delivery_dead"') == 3, "the deaths", said=daemon.said)
+        scene.sink.choose = WebhookSink().choose
+        dead = objects(await ask("deliveries", "--state", "dead", "--json"))
+        (first,) = [str(line["event_id"]) for line in dead if line["subject"] == "a"]
+        which = await ask("deliveries", "replay")
+        replayed = await ask("deliveries", "replay", first[:20])
+        await until(lambda: subjects(posted(scene.sink, "/first")) == ["a"], "the replay", said=daemon.said)
+        dropped = await ask("deliveries", "drop", "--receiver", "hook")
+        again = await ask("deliveries", "drop", "--all")
+        left = objects(await ask("deliveries", "--json"))
+
+    assert (which.code, "say which" in which.err) == (2, True)
+    assert (replayed.code, replayed.out) == (0, "1 delivery queued again\n")
+    assert (dropped.code, dropped.out) == (0, "2 deliveries dropped\n")
+    assert (again.code, again.out) == (0, "No dead deliveries match.\n")
+    assert sorted((str(line["state"]), line["replay"]) for line in left) == [
+        ("delivered", True),
+        ("dropped", False),
+        ("dropped", False),
+    ]
+    assert [post.headers.get("webhook-replay") for post in scene.sink.accepted] == ["1"]
+
+
+async def test_a_receiver_is_tried_by_the_daemon_and_without_one_and_shown_dry(
+    scene: Scene, ask: Ask
+) -> None:
+    dry = objects(await ask("receiver", "test", "hook", "--dry-run"))
+    assert scene.sink.posts == []
+    alone = await ask("receiver", "test", "hook")
+    async with running(scene) as daemon:
+        beside = await ask("receiver", "test", "hook")
+        scene.sink.choose = lambda: answer(401, "who are you?")
+        refused = await ask("receiver", "test", "hook")
+        unknown = await ask("receiver", "test", "hok")
+        assert daemon.said().count('"action": "receiver_test"') == 2
+
+    assert dry[0]["type"] == "taskwatch.receiver.test"
+    assert (alone.code, beside.code) == (0, 0)
+    types = [post.event["type"] for post in scene.sink.accepted]
+    assert types == ["taskwatch.receiver.test", "taskwatch.project.baseline", "taskwatch.receiver.test"]
+    assert (refused.code, "answered 401: who are you?" in refused.err) == (1, True)
+    assert (unknown.code, "did you mean hook?" in unknown.err) == (2, True)
+
+
+async def test_a_receiver_of_type_log_is_tried_too(scene: Scene, ask: Ask) -> None:
+    scene.file.write_text(
+        scene.file.read_text().replace("receivers: [", 'receivers: [{"name": "lines", "type": "log"}, ')
+    )
+
+    ended = await ask("receiver", "test", "lines")
+
+    assert (ended.code, ended.err.count("This is a test of the receiver lines")) == (0, 1)
+
+
+async def test_a_receiver_that_cannot_be_reached_is_told_in_one_line(scene: Scene, ask: Ask) -> None:
+    scene.file.write_text(scene.file.read_text().replace(scene.sink.url, "http://127.0.0.1:1"))
+
+    ended = await ask("receiver", "test", "hook")
+
+    assert (ended.code, ended.err) == (1, "taskwatch: cannot reach 127.0.0.1:1: Connection refused\n")
