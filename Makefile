@@ -3,11 +3,12 @@
 
 PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 FITS    := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
-PYTHON  ?= $(shell for python in $(PYTHONS); do $$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done)
+SEARCH  := for python in $(PYTHONS); do $$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done
+PYTHON  ?= $(shell $(SEARCH))
 REMEDY  := make: needs Python 3.11 or newer with venv: on Debian "apt install python3-venv", else name one: make PYTHON=/path/to/python3
 
 BIN     := .venv/bin
-PIP     := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP      = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV      := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
            --no-emit-index-url --no-emit-find-links pyproject.toml
@@ -15,8 +16,16 @@ LOCKS   := requirements.lock requirements-dev.lock # what a host installs; that 
 KILLS   ?= 5000
 SEEDS   ?= 100000
 
+# Where `make install` puts what it makes: all of it below PREFIX, the unit in UNIT_DIR, and in LINK_DIR links for
+# shells and man. An empty UNIT_DIR or LINK_DIR: none. DESTDIR is for those who make packages.
+PREFIX   ?= /opt/taskwatch
+UNIT_DIR ?= /etc/systemd/system
+LINK_DIR ?= /usr/local
+LINKED   := bin/taskwatch share/man/man1/taskwatch.1 share/bash-completion/completions/taskwatch \
+            share/zsh/site-functions/_taskwatch share/fish/vendor_completions.d/taskwatch.fish
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real bench soak man lint style types imports lock lock-check clean
+.PHONY: help demo test test-real bench soak man install lint style types imports lock lock-check clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -39,6 +48,28 @@ soak: .venv/.installed ## hours of seeds and kills; KILLS=5000 SEEDS=100000
 
 man: .venv/.installed ## write docs/taskwatch.1 from the commands' own help
 	@$(BIN)/python -m taskwatch.cli.manual >docs/taskwatch.1.new && mv docs/taskwatch.1.new docs/taskwatch.1
+
+# The service sees no Python below /root or /home (ProtectHome): only the system's own is looked for. The umask is for
+# the service too, which is another user; and what is made for a package names the places where it will be.
+install: PYTHON = $(shell PATH=/usr/local/bin:/usr/bin:/bin; $(SEARCH))
+install: PLACE = $(DESTDIR)$(PREFIX)
+install: BIN = $(PLACE)/bin
+install: ## install on this host, or upgrade: sudo make install; docs/install.md says what comes next
+	@test -n "$(PYTHON)" || { echo '$(REMEDY)' >&2; exit 1; }
+	@umask 022; mkdir -p $(PLACE) 2>/dev/null && test -w $(PLACE) || { echo '$(NO_RIGHT)' >&2; exit 1; }
+	@umask 022; $(PYTHON) -m venv $(PLACE)
+	@umask 022; $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation .
+	@umask 022; cd $(PLACE) && mkdir -p $(dir $(LINKED)) && \
+	    bin/taskwatch completion bash >share/bash-completion/completions/taskwatch && \
+	    bin/taskwatch completion zsh >share/zsh/site-functions/_taskwatch && \
+	    bin/taskwatch completion fish >share/fish/vendor_completions.d/taskwatch.fish
+	@test -z "$(DESTDIR)" || grep -rlIZ '$(DESTDIR)' $(PLACE) | xargs -0r sed -i 's|$(DESTDIR)||g'
+	@umask 022; if $(call may_write,$(LINK_DIR)); then for file in $(LINKED); do \
+	    mkdir -p $(DESTDIR)$(LINK_DIR)/$${file%/*} && ln -sf $(PREFIX)/$$file $(DESTDIR)$(LINK_DIR)/$$file || exit; done; fi
+	@umask 022; if $(call may_write,$(UNIT_DIR)); then \
+	    sed 's|/opt/taskwatch|$(PREFIX)|' systemd/taskwatch.service >$(DESTDIR)$(UNIT_DIR)/taskwatch.service; fi
+	@$(BIN)/taskwatch --version
+	@echo 'installed in $(PREFIX); next: step 2 of docs/install.md, or after an upgrade: systemctl daemon-reload && systemctl restart taskwatch'
 
 lint: style types imports ## style, format, types, import contracts
 

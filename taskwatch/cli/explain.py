@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 80
 INDENT: Final = 12  # of what stands beside a word
-SHORT_ID: Final = 15  # characters of an id at least, as tables show it
 CANDIDATES: Final = 5  # shown of an ambiguous prefix
 
 # By Reason: what a person can do about it. What the receiver said stands before it.
@@ -74,6 +74,7 @@ def explain(event_id: str, config: Path | None, as_json: bool) -> None:
 
 def find_event(reader: "StoreReader", written: str) -> "EventRow":
     """Return the event of this id, or of the one id that begins so."""
+    from taskwatch.cli.query import SHORT_ID
     from taskwatch.errors import TaskwatchError
     from taskwatch.telemetry import printable
 
@@ -207,11 +208,9 @@ def _what(task: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _life(task: Mapping[str, Any]) -> str:
-    from taskwatch.config.fields import spell_duration
-
     ended, seconds = task.get("ended_at"), task.get("duration_seconds")
     end = "not ended then" if ended is None else f"ended {_cloud_moment(ended)}"
-    took = "" if seconds is None else f", took {spell_duration(seconds)}"
+    took = "" if seconds is None else f", took {timedelta(seconds=seconds)}"
     return f"created {_cloud_moment(task.get('created_at'))}, {end}{took}"
 
 
@@ -230,7 +229,10 @@ def _deliveries(rows: Sequence["DeliveryRow"], config: "Config") -> Iterator[str
 
 
 def _delivery(row: "DeliveryRow", route: "Route", *, is_served: bool) -> Iterator[str]:
+    from shlex import quote
+
     from taskwatch.cli.output import coloured, counted
+    from taskwatch.cli.query import SHORT_ID
     from taskwatch.telemetry import printable
 
     tries = f" after {counted(row.attempts, 'attempt')}" if row.attempts else ""
@@ -247,7 +249,8 @@ def _delivery(row: "DeliveryRow", route: "Route", *, is_served: bool) -> Iterato
     if row.why:
         yield from _beside("  why", ENDS.get(row.why, row.why))
     if row.state == "dead":
-        yield from _beside("  again", f"taskwatch deliveries replay {row.event_id}")
+        again = f"taskwatch deliveries replay {row.event_id[:SHORT_ID]} --receiver {quote(row.receiver)}"
+        yield from _beside("  again", again)
     if row.state == "pending" and not is_served:
         yield from _beside("  waits", "no receiver has this name now; configure one again, and it gets it")
 

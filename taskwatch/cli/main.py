@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 from taskwatch import __version__
+from taskwatch.cli.guide import GuidingGroup
 from taskwatch.errors import ConfigError, TaskwatchError
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ Exit: 0 done, 1 failed, 2 usage, 3 not all polled, 75 store held, 78 unusable.
 """
 
 
-class _Lazy(click.Group):
+class _Lazy(GuidingGroup):
     """A group that knows its commands by name and imports one when it is called."""
+
+    planned = PLANNED
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         return list(COMMANDS)
@@ -52,14 +55,6 @@ class _Lazy(click.Group):
             return None
         command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         return command if isinstance(command, click.Command) else None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(_unknown(name))
-        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
         from click.shell_completion import CompletionItem
@@ -117,15 +112,6 @@ def _taken(arguments: list[str]) -> tuple[bool, list[str]]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = [argument for argument in arguments[:end] if argument != "--debug"]
     return len(options) < end, [*options, *arguments[end:]]
-
-
-def _unknown(name: str) -> str:
-    from difflib import get_close_matches
-
-    if name in PLANNED:
-        return f"{name} is not in this version"
-    close = get_close_matches(name, COMMANDS, n=1)
-    return f"no command {name!r}; did you mean {close[0]}?" if close else f"no command {name!r}"
 
 
 def _lines(error: Exception) -> list[str]:

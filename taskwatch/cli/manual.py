@@ -103,19 +103,20 @@ def _lines() -> Iterator[str]:
 
 
 def _commands(parent: click.Context, parents: click.Group) -> Iterator[str]:
-    """Yield all commands of a group, each that is a group itself replaced by its own."""
+    """Yield the commands of a group; of those that are groups, what can be called."""
     for name in parents.list_commands(parent):
         command = parents.get_command(parent, name)
         assert command is not None  # noqa: S101 - the group has just listed it
         with click.Context(command, info_name=name, parent=parent) as context:
+            if not isinstance(command, click.Group) or command.invoke_without_command:
+                yield from _command(context, command)
             if isinstance(command, click.Group):
                 yield from _commands(context, command)
-            else:
-                yield from _command(context, command)
 
 
 def _command(context: click.Context, command: click.Command) -> Iterator[str]:
-    pieces = " ".join(piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]")
+    left_out = ("[OPTIONS]", "[COMMAND] [ARGS]...")
+    pieces = " ".join(piece for piece in command.collect_usage_pieces(context) if piece not in left_out)
     yield f".SS {_roff(f'{context.command_path} {pieces}'.rstrip())}"
     yield from _paragraphs(cleandoc(command.help or ""))
     options = [option for option in command.params if isinstance(option, click.Option)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from taskwatch.cli.guide import GuidingGroup
 from taskwatch.cli.options import config_option
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from taskwatch.model.event import EventType
 
 
-@click.group(epilog="Example: taskwatch route test type=task.failed project=prod")
+@click.group(cls=GuidingGroup, epilog="Example: taskwatch route test type=task.failed project=prod")
 def route() -> None:
     """Show which receivers an event would reach, and why."""
 
 
-@route.command(epilog='Example: taskwatch route test type=task.failed project=prod task="BackupGaussDB"')
+@route.command(epilog="Example: taskwatch route test type=task.failed project=prod")
 @click.argument("attributes", nargs=-1, metavar="[ATTRIBUTE=VALUE]...")
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

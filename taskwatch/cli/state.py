@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from taskwatch.cli.guide import GuidingGroup
 from taskwatch.cli.options import config_option
 
 if TYPE_CHECKING:
@@ -18,7 +19,11 @@ NEW_BASELINE = (
 )
 
 
-@click.group(epilog="Example: taskwatch state backup /backup/taskwatch.db")
+class _StateGroup(GuidingGroup):
+    planned = frozenset({"copy"})  # to another store, with those that daemons share
+
+
+@click.group(cls=_StateGroup, epilog="Example: taskwatch state backup /backup/taskwatch.db")
 def state() -> None:
     """Back the store up, check it, begin a new one after a loss."""
 
@@ -43,9 +48,10 @@ def backup(file: Path, config: Path | None) -> None:
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def check(config: Path | None, as_json: bool) -> int:
-    """Look at all of the store: its pages, references, marker, and the chains of events.
+    """Look at all of the store, and say whether it is sound.
 
-    It works while the daemon works. Exit 78 if the store cannot be used, 1 if it can and a chain of
+    That is: its pages and references, its marker, and that no chain of events has a gap. It works while
+    the daemon works. Exit 78 if the store cannot be used, 1 if it can and a chain of
     events has a gap.
     """
     from datetime import UTC, datetime, timedelta

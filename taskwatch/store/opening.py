@@ -47,6 +47,10 @@ _LASTING: Final = frozenset(
         errno.EEXIST,
     }
 )
+_REMEDY: Final = (
+    "restore it from a backup, or begin anew with `taskwatch state init`: "
+    "the first poll of each project is then a new baseline, and what changed before it is not told"
+)
 _DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 
 
@@ -63,7 +67,7 @@ def translated(path: Path) -> Iterator[None]:
             ) from error
         raise StoreFailedError(told) from error
     except _DAMAGE as error:
-        raise StoreUnusableError(f"{path} is damaged ({error}); {_remedy(path)}") from error
+        raise StoreUnusableError(f"{path} is damaged ({error}); {_REMEDY}") from error
     except apsw.ReadOnlyError as error:
         raise StoreUnusableError(f"{path} cannot be written: {error}; change store.path") from error
     except apsw.Error as error:
@@ -104,14 +108,12 @@ def require_first_run(path: Path) -> None:
     """Raise StoreUnusableError where there is no store, and something beside its place says that there was one."""
     if read_marker(path) is not None:
         raise StoreUnusableError(
-            f"{path} is gone, and {path.name}.id beside it says that it was there; {_remedy(path)}"
+            f"{path} is gone, and {path.name}.id beside it says that it was there; {_REMEDY}"
         )
     orphans = [sibling(path, suffix) for suffix in SIDECARS if _has_content(sibling(path, suffix))]
     if orphans:
         # SQLite would play the remains of another database into the new one.
-        raise StoreUnusableError(
-            f"{path} is gone, and {orphans[0].name} beside it belongs to it; {_remedy(path)}"
-        )
+        raise StoreUnusableError(f"{path} is gone, and {orphans[0].name} beside it belongs to it; {_REMEDY}")
 
 
 def _create(path: Path) -> None:
@@ -180,7 +182,7 @@ def require_marked(path: Path, marker: str | None, identity: str) -> None:
         )
     if marker is not None and marker != identity:
         raise StoreUnusableError(
-            f"{path} is another store than {path.name}.id beside it speaks of; {_remedy(path)}"
+            f"{path} is another store than {path.name}.id beside it speaks of; {_REMEDY}"
         )
 
 
@@ -204,12 +206,3 @@ def read_marker(path: Path) -> str | None:
 
 def _has_content(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
-
-
-def _remedy(path: Path) -> str:
-    candidates = (path, *(sibling(path, suffix) for suffix in SIDECARS), _marker(path))
-    names = ", ".join(candidate.name for candidate in candidates if candidate.exists())
-    return (
-        f"restore it from a backup, or, to begin anew, move {names} out of {path.parent}: "
-        "the first poll of each project is then a new baseline, and what changed before it is not told"
-    )

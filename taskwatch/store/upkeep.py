@@ -95,7 +95,7 @@ class Inspection:
     is_marked: bool  # the marker beside it says the same
     version: int
     newest: int  # the version that this program makes of it
-    size: int  # bytes, without its write-ahead log
+    size: int  # bytes
     counts: dict[str, int]
     gaps: tuple[str, ...]  # in the chains of events; none, if every promise was held
 
@@ -118,7 +118,7 @@ def inspect(path: Path, *, kept_since: datetime) -> Inspection:
             is_marked=marker is not None,
             version=version_of(connection),
             newest=load_migrations()[-1].number,
-            size=path.stat().st_size,
+            size=connection.pragma("page_count") * connection.pragma("page_size"),
             counts={name: connection.execute(count).get for name, count in _COUNTS.items()},
             gaps=_gaps(connection, kept_since),
         )

@@ -65,6 +65,21 @@ def test_a_command_that_is_promised_for_later_says_so(name: str, run: Run) -> No
     assert ended.err.endswith(f"{name} is not in this version\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("state chek", "no command 'chek'; did you mean check?"),
+        ("state copy a b", "copy is not in this version"),
+        ("route tets", "no command 'tets'; did you mean test?"),
+    ],
+)
+def test_a_command_of_a_group_is_guided_to_as_well(typed: str, said: str, run: Run) -> None:
+    ended = run(*typed.split())
+
+    assert ended.code == 2
+    assert ended.err.endswith(f"{said}\n")
+
+
 def test_a_command_is_either_there_or_promised() -> None:
     assert COMMANDS.keys() & PLANNED == set()
 

@@ -181,7 +181,7 @@ def test_a_store_that_cannot_be_opened_is_not_held(path: Path) -> None:
 async def test_a_marker_without_its_store_stops_the_start(path: Path) -> None:
     await made(path)
     path.unlink()
-    with unusable("taskwatch.db is gone", "backup", "move taskwatch.db.id", NEW_BASELINE):
+    with unusable("taskwatch.db is gone", "backup", "taskwatch state init", NEW_BASELINE):
         opened(path)
     assert not path.exists()
 

@@ -6,12 +6,12 @@ poll is nobody's loss; it is counted apart.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from taskwatch.cli.demo.scene import STATUSES, Fact, Watched
+from taskwatch.cli.demo.scene import STATUSES, Fact, Left, Watched
 from taskwatch.simulator.cloud import Cloud
 from taskwatch.simulator.work import Transition
 
@@ -48,25 +48,24 @@ class Account:
     false: int
 
 
-def account(
-    cloud: Cloud, watched: Iterable[Watched], *, speed: float, heard: set[Fact], waiting: set[Fact]
-) -> Account:
-    """Compare. `waiting` is what the store has on its way to the receiver."""
+def account(cloud: Cloud, left: Left, *, speed: float, heard: set[Fact]) -> Account:
+    """Compare what was heard, and what the store has left to tell, with what happened."""
     readable: set[Fact] = set()
     happened: set[Fact] = set()
     unseen = 0
-    for one in watched:
+    for one in left.watched:
         history = cloud.transitions(cloud.began - HISTORY, project_id=one.project_id)
         happened |= {(change.job_id, change.after) for change in history}
         seen, missed = _readable(cloud, one, history, speed)
         readable |= seen
         unseen += missed
+    recorded = heard | left.waiting
     return Account(
-        changes=len(readable | (heard | waiting) & happened),
+        changes=len(readable | recorded & happened),
         unseen=unseen,
-        waiting=len(readable & waiting - heard),
-        lost=len(readable - heard - waiting),
-        false=len((heard | waiting) - happened),
+        waiting=len(left.waiting - heard),
+        lost=len(readable - recorded),
+        false=len(recorded - happened),
     )
 
 

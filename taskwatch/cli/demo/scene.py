@@ -69,6 +69,16 @@ class Watched:
     until: datetime  # the last reading on record
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What the store holds when all is over."""
+
+    tasks: int
+    watched: tuple[Watched, ...]
+    waiting: frozenset[Fact]  # on its way to the receiver
+    retried: int  # deliveries to it that took more than one try
+
+
 class Onlooker:
     """Looks at a store again and again, and counts what is new. Used from one thread at a time."""
 
@@ -101,19 +111,24 @@ class Onlooker:
             queue=self._queue(self._reader.deliveries(receiver=RECEIVER, limit=READ)),
         )
 
-    def watched(self) -> list[Watched]:
-        """Return which projects were read, and when. Those without a baseline are left out."""
+    def left(self) -> Left:
+        """Return what the store holds in the end. Projects without a baseline are left out."""
         baselines = {row.subject: row.time for row in self._reader.events(event_type="project.baseline")}
-        return [
-            Watched(project_id=project_id, since=baselines[project_id], until=row.observed_at)
-            for row in self._reader.projects()
-            if (project_id := row.identity.project_id) in baselines and row.observed_at is not None
-        ]
-
-    def waiting(self) -> set[Fact]:
-        """Return what is on its way to the receiver."""
-        rows = self._reader.deliveries(receiver=RECEIVER, state=DeliveryState.PENDING, limit=ALL)
-        return {(row.subject, STATUSES[kind]) for row in rows if (kind := _kind(row.type)) in STATUSES}
+        projects = self._reader.projects()
+        deliveries = self._reader.deliveries(receiver=RECEIVER, limit=ALL)
+        waiting = [row for row in deliveries if row.state == DeliveryState.PENDING]
+        return Left(
+            tasks=sum(row.tasks for row in projects),
+            watched=tuple(
+                Watched(project_id=project_id, since=baselines[project_id], until=row.observed_at)
+                for row in projects
+                if (project_id := row.identity.project_id) in baselines and row.observed_at is not None
+            ),
+            waiting=frozenset(
+                (row.subject, STATUSES[kind]) for row in waiting if (kind := _kind(row.type)) in STATUSES
+            ),
+            retried=sum(row.attempts > 1 for row in deliveries),
+        )
 
     def _count(self, events: list[EventRow]) -> None:
         known = set(self._counted)

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -63,19 +65,27 @@ def has_room(console: Console) -> bool:
 
 
 class Lines:
-    """One line for each event, as it arrives."""
+    """One line for each event, as it arrives. Ends the demo when nobody reads on, as with `| head`."""
 
     def introduce(self, text: str) -> None:
-        click.echo(text)
+        self._say(text)
 
     def act(self, text: str) -> None:
-        click.echo(f"{_clock(datetime.now().astimezone())}  {printable(text)}")
+        self._say(f"{_clock(datetime.now().astimezone())}  {printable(text)}")
 
     def told(self, event: Mapping[str, Any]) -> None:
         kind, data = event["type"].rpartition(".")[2], event["data"]
         word = coloured((kind.upper() if kind == "failed" else kind).ljust(9), data["severity"])
         project, summary = printable(data["project"]["name"]), printable(data["summary"])
-        click.echo(f"{_clock(datetime.fromisoformat(event['time']))}  {word}  {project.ljust(17)}  {summary}")
+        self._say(f"{_clock(datetime.fromisoformat(event['time']))}  {word}  {project.ljust(17)}  {summary}")
+
+    def _say(self, line: str) -> None:
+        try:
+            click.echo(line)
+        except BrokenPipeError:
+            # What follows has nowhere to go, and Python would try once more to flush it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            signal.raise_signal(signal.SIGTERM)
 
     async def run(self, store: Path, moment: Callable[[], Moment]) -> None:  # noqa: ARG002  (lines come by themselves)
         await asyncio.Event().wait()

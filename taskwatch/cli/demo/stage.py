@@ -4,6 +4,7 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +19,8 @@ from taskwatch.cli.demo.show import Show
 from taskwatch.cli.demo.story import Story
 from taskwatch.cli.demo.summary import conclude, introduction, say_next
 from taskwatch.cli.demo.view import Moment
+from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
-from taskwatch.simulator.cloud import Cloud
 from taskwatch.simulator.receiver import WebhookReceiver
 from taskwatch.simulator.server import SimulatedCloud
 
@@ -53,11 +54,9 @@ route:
 
 
 async def play(ending: Ending, show: Show, *, seconds: float, seed: int, speed: float) -> None:
-    """Run until the time is over or the end is asked for."""
+    """Run until the time is over or the end is asked for; then say what came of it."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    ending.sets(stop, loop)
-    began = loop.time()
+    ending.sets(stop, asyncio.get_running_loop())
     heard = Heard()
     key, token = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode("ascii"), secrets.token_hex(16)
 
@@ -72,24 +71,39 @@ async def play(ending: Ending, show: Show, *, seconds: float, seed: int, speed: 
         WebhookReceiver(secret=key, told=told) as receiver,
     ):
         path = _written(new_directory(), cloud, url=receiver.url, key=key)
-        config = load(path, kinds())
-
-        def moment() -> Moment:
-            return Moment(
-                elapsed=loop.time() - began,
-                seconds=seconds,
-                speed=speed,
-                now=datetime.now(UTC),
-                cloud_now=cloud.now(),
-                received=receiver.received,
-                copies=receiver.copies,
-                url=receiver.url,
-                configuration=str(path),
-            )
-
         show.introduce(introduction(path, projects=len(cloud.projects), speed=speed, url=receiver.url))
-        story = Story(cloud=cloud, receiver=receiver, speed=speed, seconds=seconds, says=show.act)
-        with (path.parent / "taskwatch.log").open("w") as stream:
+        stage = Stage(
+            cloud=cloud,
+            receiver=receiver,
+            config=load(path, kinds()),
+            seconds=seconds,
+            speed=speed,
+            began=asyncio.get_running_loop().time(),
+        )
+        await stage.run(show, stop)
+        show.close()
+        stage.conclude(heard)
+    say_next(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Everything that plays: the cloud and the receiver, and taskwatch between them."""
+
+    cloud: SimulatedCloud
+    receiver: WebhookReceiver
+    config: Config
+    seconds: float
+    speed: float
+    began: float  # by the loop's clock
+
+    async def run(self, show: Show, stop: asyncio.Event) -> None:
+        """Let taskwatch watch, as `run` does, while the story is played and shown."""
+        config = self.config
+        story = Story(
+            cloud=self.cloud, receiver=self.receiver, speed=self.speed, seconds=self.seconds, says=show.act
+        )
+        with (config.path.parent / "taskwatch.log").open("w") as stream:
             telemetry.configure(format_=config.log.format, level=config.log.level, stream=stream)
             async with (
                 opened_store(config) as store,
@@ -97,34 +111,42 @@ async def play(ending: Ending, show: Show, *, seconds: float, seed: int, speed: 
                 asyncio.TaskGroup() as group,
             ):
                 companions = [
-                    group.create_task(show.run(config.store.path, moment)),
+                    group.create_task(show.run(config.store.path, self.moment)),
                     group.create_task(story.play()),
-                    group.create_task(_limit(stop, seconds)),
+                    group.create_task(_limit(stop, self.seconds)),
                 ]
                 await app.run(stop)
                 for companion in companions:
                     companion.cancel()
-        show.close()
-        _conclude(config.store.path, cloud, receiver, heard, seconds=loop.time() - began, speed=speed)
-    say_next(path)
 
+    def moment(self) -> Moment:
+        return Moment(
+            elapsed=self._elapsed(),
+            seconds=self.seconds,
+            speed=self.speed,
+            now=datetime.now(UTC),
+            cloud_now=self.cloud.now(),
+            received=self.receiver.received,
+            copies=self.receiver.copies,
+            url=self.receiver.url,
+            configuration=str(self.config.path),
+        )
 
-def _conclude(
-    store: Path, cloud: Cloud, receiver: WebhookReceiver, heard: Heard, *, seconds: float, speed: float
-) -> None:
-    with Onlooker(store) as onlooker:
-        scene = onlooker.look()
-        watched, waiting = onlooker.watched(), onlooker.waiting()
-    conclude(
-        seconds=seconds,
-        tasks=sum(row.tasks for row in scene.projects),
-        queue=scene.queue,
-        heard=heard,
-        receiver=receiver,
-        result=None
-        if receiver.is_full
-        else account(cloud, watched, speed=speed, heard=heard.facts, waiting=waiting),
-    )
+    def conclude(self, heard: Heard) -> None:
+        """Hold what the receiver heard against what happened in the cloud, and say so."""
+        with Onlooker(self.config.store.path) as onlooker:
+            left = onlooker.left()
+        is_complete = not self.receiver.is_full
+        conclude(
+            seconds=self._elapsed(),
+            heard=heard,
+            receiver=self.receiver,
+            left=left,
+            result=account(self.cloud, left, speed=self.speed, heard=heard.facts) if is_complete else None,
+        )
+
+    def _elapsed(self) -> float:
+        return asyncio.get_running_loop().time() - self.began
 
 
 async def _limit(stop: asyncio.Event, seconds: float) -> None:

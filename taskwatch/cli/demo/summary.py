@@ -11,7 +11,7 @@ import click
 
 from taskwatch.cli.demo.account import Account, Heard
 from taskwatch.cli.demo.directory import KEPT_SECONDS
-from taskwatch.cli.demo.scene import RECEIVER, Queue
+from taskwatch.cli.demo.scene import RECEIVER, Left
 from taskwatch.cli.output import READABLE, coloured, counted
 from taskwatch.simulator.receiver import WebhookReceiver
 from taskwatch.telemetry import printable
@@ -31,16 +31,15 @@ def introduction(path: Path, *, projects: int, speed: float, url: str) -> str:
 def conclude(
     *,
     seconds: float,
-    tasks: int,
-    queue: Queue,
     heard: Heard,
     receiver: WebhookReceiver,
+    left: Left,
     result: Account | None,
 ) -> None:
     """Say what was seen. `result` is None where it cannot be known: the receiver has stopped to remember."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in heard.kinds.most_common())
     click.echo()
-    _say("Watched", f"{counted(tasks, 'task')} for {seconds:.0f} seconds.")
+    _say("Watched", f"{counted(left.tasks, 'task')} for {seconds:.0f} seconds.")
     _say("Told", f"{counted(heard.kinds.total(), 'event')}{': ' if kinds else ''}{kinds}.")
     for project, what in heard.failures[:SHOWN_FAILURES]:
         _say("", f"{printable(project)}: {printable(what)}", status="Failed")
@@ -48,7 +47,7 @@ def conclude(
         _say("", f"and {counted(more, 'failure')} more")
     _say(
         "Delivered",
-        f"{receiver.received - receiver.copies} to the receiver {RECEIVER}: {queue.retried} needed more than one try, "
+        f"{receiver.received - receiver.copies} to the receiver {RECEIVER}: {left.retried} needed more than one try, "
         f"{receiver.copies} came twice, {heard.disordered} out of order, {receiver.unsigned} with a wrong signature.",
     )
     if result is not None:
