@@ -25,9 +25,9 @@ CANDIDATES: Final = 5  # shown of an ambiguous prefix
 REMEDIES: Final[Mapping[str, str]] = {
     "network": "see that this host can reach the receiver's",
     "timeout": "see why the receiver is slow, or give it a longer timeout",
-    "tls": "see to the receiver's certificate, or name its CA under tls",
+    "tls": "see to the receiver's certificate: its name, its dates, and who signed it",
     "server_error": "the receiver itself is in trouble: see its log",
-    "throttled": "the receiver wants fewer requests: give it a rate",
+    "throttled": "the receiver takes no more for now: it is tried again when it asked to be",
     "unauthorized": "see to the receiver's secret, bearer or basic, and its rights there",
     "not_found": "see to the receiver's url",
     "gone": "the receiver says it is gone for good: give it another url, or remove it",
