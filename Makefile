@@ -16,13 +16,15 @@ LOCKS   := requirements.lock requirements-dev.lock # what a host installs; that 
 KILLS   ?= 5000
 SEEDS   ?= 100000
 
-# Where `make install` puts what it makes: all of it below PREFIX, the unit in UNIT_DIR, and in LINK_DIR links for
-# shells and man. An empty UNIT_DIR or LINK_DIR: none. DESTDIR is for those who make packages.
+# `make install` puts all it makes below PREFIX, the unit into UNIT_DIR, and into LINK_DIR links for shells and man;
+# into the last two where they exist and may be written. Empty: nowhere. DESTDIR is for those who make packages.
 PREFIX   ?= /opt/taskwatch
 UNIT_DIR ?= /etc/systemd/system
 LINK_DIR ?= /usr/local
 LINKED   := bin/taskwatch share/man/man1/taskwatch.1 share/bash-completion/completions/taskwatch \
             share/zsh/site-functions/_taskwatch share/fish/vendor_completions.d/taskwatch.fish
+NO_RIGHT  = make: cannot write to $(PLACE): be root, or choose a place of your own: make install PREFIX=$$HOME/taskwatch UNIT_DIR=
+may_write = test -n "$(1)" && { test -z "$(DESTDIR)" || mkdir -p $(DESTDIR)$(1); } && test -w $(DESTDIR)$(1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real bench soak man install lint style types imports lock lock-check clean
@@ -68,8 +70,8 @@ install: ## install on this host, or upgrade: sudo make install; docs/install.md
 	    mkdir -p $(DESTDIR)$(LINK_DIR)/$${file%/*} && ln -sf $(PREFIX)/$$file $(DESTDIR)$(LINK_DIR)/$$file || exit; done; fi
 	@umask 022; if $(call may_write,$(UNIT_DIR)); then \
 	    sed 's|/opt/taskwatch|$(PREFIX)|' systemd/taskwatch.service >$(DESTDIR)$(UNIT_DIR)/taskwatch.service; fi
-	@$(BIN)/taskwatch --version
-	@echo 'installed in $(PREFIX); next: step 2 of docs/install.md, or after an upgrade: systemctl daemon-reload && systemctl restart taskwatch'
+	@echo "$$($(BIN)/python -Im taskwatch --version) is in $(PREFIX)"
+	@echo 'next: step 2 of docs/install.md; after an upgrade: systemctl daemon-reload && systemctl restart taskwatch'
 
 lint: style types imports ## style, format, types, import contracts
 

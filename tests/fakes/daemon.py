@@ -18,12 +18,13 @@ class Daemon:
     log: Path
     package: Path | None = None  # another copy of the package to run
     arguments: tuple[str, ...] = ("run",)
+    under: tuple[str, ...] = ()  # the command that becomes it
     process: asyncio.subprocess.Process | None = field(default=None, init=False)
 
     async def start(self) -> Self:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "taskwatch", *self.arguments, "-c", str(self.config),
+                *self.under, sys.executable, "-m", "taskwatch", *self.arguments, "-c", str(self.config),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -49,29 +49,30 @@ class Moment:
 
 def frame(scene: Scene | None, moment: Moment | None, act: str, *, width: int, height: int) -> RenderableType:
     """Return the frame. At the very beginning there is neither a store to be read nor anything else."""
-    if moment is None:
-        return Group(_head(act, None), *_filled([], height - 1))
-    foot = (
+    head = _line(
+        ("taskwatch demo  ", "bold"),
+        (printable(act), "yellow")
+        if act
+        else ("the daemon as `run` runs it; only the cloud is simulated", "dim"),
+    )
+    foot = [] if moment is None else _foot(moment)
+    rest = height - 1 - len(foot)
+    if scene is None or moment is None:
+        return Group(head, *_filled([], rest), *foot)
+    return Group(head, *_body(scene, moment, width=width, height=rest), *foot)
+
+
+def _foot(moment: Moment) -> list[RenderableType]:
+    total = f" of {_clock(moment.seconds)}" if moment.seconds else ""
+    return [
         _line(("configuration  ", "dim"), printable(moment.configuration)),
         _pair(
-            Text(f"the cloud lives {moment.speed:g} times as fast as this clock", style="dim"),
+            Text.assemble(
+                _clock(moment.elapsed) + total, (f"  the cloud lives {moment.speed:g} times as fast", "dim")
+            ),
             Text("Ctrl-C ends it", style="bold"),
         ),
-    )
-    rest = height - 1 - len(foot)
-    body = _filled([], rest) if scene is None else _body(scene, moment, width=width, height=rest)
-    return Group(_head(act, moment), *body, *foot)
-
-
-def _head(act: str, moment: Moment | None) -> RenderableType:
-    title = Text.assemble(
-        ("taskwatch demo  ", "bold"),
-        (printable(act), "yellow") if act else ("the daemon as `run` runs it; the cloud is simulated", "dim"),
-    )
-    if moment is None:
-        return title
-    total = f" of {_clock(moment.seconds)}" if moment.seconds else ""
-    return _pair(title, Text(_clock(moment.elapsed) + total))
+    ]
 
 
 def _body(scene: Scene, moment: Moment, *, width: int, height: int) -> list[RenderableType]:
