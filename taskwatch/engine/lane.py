@@ -10,12 +10,10 @@ Invariants:
 """
 
 import asyncio
-import heapq
 import random
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from taskwatch.clock import Clock
@@ -23,14 +21,13 @@ from taskwatch.core.backoff import delay
 from taskwatch.engine.attempt import try_once
 from taskwatch.engine.breaker import Breaker
 from taskwatch.engine.ports import DeliveryError, Notifier, Outbox
+from taskwatch.engine.queue import Item, Queue
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import (
     Dead,
     Delivered,
-    DeliveryId,
     Message,
     Outcome,
-    Queued,
     Reason,
     Retry,
     Scope,
@@ -53,19 +50,6 @@ class LaneRules:
     initial: float
     maximum: float
     horizon: float  # of time since the first attempt in which taskwatch ran
-
-
-@dataclass(slots=True, order=True)
-class _Item:
-    due: float  # monotonic; 0: at once
-    id: DeliveryId
-    queued: Queued = field(compare=False)
-    attempts: int = field(compare=False)
-    poisoned: int = field(compare=False)
-    tried_seconds: float = field(compare=False)
-    loaded_at: float = field(compare=False)  # monotonic
-    tried_at: float | None = field(compare=False, default=None)  # monotonic, the last attempt of this run
-    successes: int = field(compare=False, default=0)  # of the lane, when this one was last judged
 
 
 class Lane:
@@ -94,10 +78,7 @@ class Lane:
         self._has_more = True  # the store may hold pending deliveries that are not in memory
         self._stopping = False
         self._breaker = Breaker(delay=self._delay, initial=rules.initial)
-        self._tasks: dict[str, deque[_Item]] = {}  # per task, in the order of recording
-        self._heads: list[_Item] = []  # heap of those that may be tried, by (due, id)
-        self._loaded = DeliveryId(0)
-        self._size = 0
+        self._queue = Queue()
         self._attempts: set[asyncio.Task[None]] = set()
         self._recordings: set[asyncio.Task[None]] = set()
         self._reload_at = 0.0  # monotonic
@@ -133,8 +114,8 @@ class Lane:
     def trust(self) -> None:
         """Forget what failures said of the receiver: somebody has seen to it. A paused one goes on."""
         self._breaker.forget(initial=self._rules.initial)
-        self._try_again_now()
-        self._wake.set()
+        self._queue.hasten()
+        self.wake()
 
     def stop(self) -> None:
         """Ask for the end: nothing new is begun."""
@@ -194,17 +175,17 @@ class Lane:
             self._reload_at = now + RELOAD_SECONDS
 
     async def _refill(self) -> None:
-        while self._has_more and self._size < WINDOW:
+        while self._has_more and len(self._queue) < WINDOW:
             # Cleared before the read: what is committed during it sets it again.
             self._has_more = False
             try:
-                fresh = await self._outbox.pending(self.receiver, after=self._loaded, limit=REFILL)
+                fresh = await self._outbox.pending(self.receiver, after=self._queue.loaded, limit=REFILL)
             except StoreFailedError as error:
                 self._unreadable(error)
                 return
             self._is_unreadable = False
             for queued in fresh:
-                self._add(queued)
+                self._queue.add(queued, now=self._clock.monotonic(), successes=self._breaker.successes)
             self._has_more |= len(fresh) == REFILL
 
     def _unreadable(self, error: StoreFailedError) -> None:
@@ -216,50 +197,33 @@ class Lane:
         self._reload_at = min(self._reload_at, now + STORE_RETRY_SECONDS)
         self._breaker.hold(now + STORE_RETRY_SECONDS)
 
-    def _add(self, queued: Queued) -> None:
-        item = _Item(
-            due=0.0,
-            id=queued.id,
-            queued=queued,
-            attempts=queued.attempts,
-            poisoned=queued.poisoned,
-            tried_seconds=queued.tried_seconds,
-            loaded_at=self._clock.monotonic(),
-            successes=self._breaker.successes,
-        )
-        self._loaded = queued.id
-        self._size += 1
-        line = self._tasks.setdefault(queued.task, deque())
-        line.append(item)
-        if len(line) == 1:
-            heapq.heappush(self._heads, item)
-
     def _begin(self) -> None:
         now = self._clock.monotonic()
         while self._may_begin(now):
-            item = heapq.heappop(self._heads)
+            item = self._queue.take()
             attempt = asyncio.create_task(self._attempt(item), name=f"attempt {self.receiver} {item.id}")
             self._attempts.add(attempt)
             attempt.add_done_callback(self._ended)
 
     def _may_begin(self, now: float) -> bool:
-        if not self._heads or self._breaker.is_paused or self._stopping or now < self._opens_at():
+        head = self._queue.head
+        if head is None or self._breaker.is_paused or self._stopping or now < self._opens_at(head):
             return False
         if self._breaker.is_down:  # probes rotate: the head that has waited longest, due or not
             return not self._attempts
-        return len(self._attempts) < IN_FLIGHT and self._heads[0].due <= now
+        return len(self._attempts) < IN_FLIGHT and head.due <= now
 
-    def _opens_at(self) -> float:
-        head = self._heads[0]
+    def _opens_at(self, head: Item) -> float:
         return self._breaker.opens_at(untried_since=None if head.attempts else head.loaded_at)
 
     def _patience(self) -> float:
         """Return the seconds until something can be begun that cannot be now, or the store is asked again."""
         first = self._reload_at
         slots = 1 if self._breaker.is_down else IN_FLIGHT
-        if self._heads and not self._breaker.is_paused and len(self._attempts) < slots:
-            due = 0.0 if self._breaker.is_down else self._heads[0].due
-            first = min(first, max(due, self._opens_at()))
+        head = self._queue.head
+        if head is not None and not self._breaker.is_paused and len(self._attempts) < slots:
+            due = 0.0 if self._breaker.is_down else head.due
+            first = min(first, max(due, self._opens_at(head)))
         return max(first - self._clock.monotonic(), 0.0)
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
@@ -268,15 +232,15 @@ class Lane:
             self._fatal = error if isinstance(error, Exception) else RuntimeError(repr(error))
         self._wake.set()
 
-    async def _attempt(self, item: _Item) -> None:
+    async def _attempt(self, item: Item) -> None:
         try:
             body = await self._outbox.body(item.id)
         except StoreFailedError as error:
             self._unreadable(error)
-            heapq.heappush(self._heads, item)
+            self._queue.put_back(item)
             return
         if body is None:  # dropped by an operator meanwhile
-            self._finish(item)
+            self._queue.finish(item)
             return
         failure = await self._send(item, body)
         outcome = self._judge(item, failure)
@@ -285,11 +249,11 @@ class Lane:
         recording.add_done_callback(self._recordings.discard)
         await asyncio.shield(recording)
 
-    async def _send(self, item: _Item, body: bytes) -> DeliveryError | None:
+    async def _send(self, item: Item, body: bytes) -> DeliveryError | None:
         message = Message(event_id=item.queued.event_id, body=body, replay=item.queued.replay)
         return await try_once(self._notifier, message, timeout=self._rules.timeout)
 
-    def _judge(self, item: _Item, failure: DeliveryError | None) -> Outcome:
+    def _judge(self, item: Item, failure: DeliveryError | None) -> Outcome:
         now = self._clock.monotonic()
         item.attempts += 1
         if item.tried_at is not None:
@@ -314,16 +278,10 @@ class Lane:
         if self._breaker.failures:
             self._log.info("receiver_works_again", failures=self._breaker.failures)
         if self._breaker.is_down:
-            self._try_again_now()
+            self._queue.hasten()
         self._breaker.succeeded()
 
-    def _try_again_now(self) -> None:
-        """Let those go at once that failed while the receiver was down: they were not at fault."""
-        for item in self._heads:
-            item.due = item.due if item.poisoned else 0.0
-        heapq.heapify(self._heads)
-
-    def _failed(self, item: _Item, failure: DeliveryError, now: float) -> None:
+    def _failed(self, item: Item, failure: DeliveryError, now: float) -> None:
         # 429 speaks of the time, not of the event: a throttled burst must not end as poison.
         if item.successes != self._breaker.successes and failure.reason is not Reason.THROTTLED:
             item.poisoned += 1
@@ -335,7 +293,7 @@ class Lane:
     def _delay(self, failures: int) -> float:
         return delay(failures, initial=self._rules.initial, maximum=self._rules.maximum, rng=self._rng)
 
-    def _log_failure(self, item: _Item, failure: DeliveryError) -> None:
+    def _log_failure(self, item: Item, failure: DeliveryError) -> None:
         is_edge = self._breaker.failures == 1
         log = self._log.warning if is_edge else self._log.debug
         log(
@@ -350,7 +308,7 @@ class Lane:
                 "receiver_paused", detail=failure.detail, until="a reload, or taskwatch receiver test"
             )
 
-    async def _record(self, item: _Item, outcome: Outcome) -> None:
+    async def _record(self, item: Item, outcome: Outcome) -> None:
         is_first = True
         while True:
             try:
@@ -364,10 +322,10 @@ class Lane:
                 await asyncio.sleep(STORE_RETRY_SECONDS)
         match outcome:
             case Retry():
-                heapq.heappush(self._heads, item)
+                self._queue.put_back(item)
             case Delivered():
                 self._log.debug("delivered", event_id=item.queued.event_id, attempt=item.attempts)
-                self._finish(item)
+                self._queue.finish(item)
             case Dead():
                 self._log.error(
                     "delivery_dead",
@@ -376,16 +334,7 @@ class Lane:
                     attempts=item.attempts,
                     detail=outcome.detail,
                 )
-                self._finish(item)
-
-    def _finish(self, item: _Item) -> None:
-        self._size -= 1
-        line = self._tasks[item.queued.task]
-        line.popleft()
-        if line:
-            heapq.heappush(self._heads, line[0])
-        else:
-            del self._tasks[item.queued.task]
+                self._queue.finish(item)
 
     async def _drain(self, seconds: float) -> None:
         if self._attempts:
@@ -405,7 +354,7 @@ async def _close_after(attempts: Sequence[asyncio.Task[None]], notifier: Notifie
     await notifier.close()
 
 
-def _dead(item: _Item, failure: DeliveryError, why: str) -> Dead:
+def _dead(item: Item, failure: DeliveryError, why: str) -> Dead:
     return Dead(
         reason=failure.reason,
         detail=failure.detail,
