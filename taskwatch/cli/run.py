@@ -13,6 +13,10 @@ from taskwatch.cli.options import config_option
 def run(config: Path | None, wait: bool) -> None:
     """Watch: poll, record, deliver, until SIGTERM or SIGINT."""
     import asyncio
+    import signal
+
+    # Held back until there is a loop to take it: it must not end a daemon that starts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
     from taskwatch import telemetry
     from taskwatch.app import kinds, require_secret, warnings_of, watch

@@ -1,7 +1,10 @@
 """What works as it is configured, and should be otherwise."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
 from taskwatch.config.configuration import Config
 from taskwatch.config.document import Document, KeyPath, Problem, in_order, spell_path
@@ -11,12 +14,15 @@ from taskwatch.config.schema import TokenCredential
 from taskwatch.core.route import Route
 from taskwatch.secret import Kept
 
+SERVICE_CONFIGURATION: Final = Path("/etc/taskwatch")
+
 _Documents = Sequence[Document]  # the main one first
 
 
 def advice(config: Config, documents: _Documents) -> tuple[str, ...]:
     """Say it in one printable line each, in the order of the files."""
     said = [
+        *_store_of_nobody(config, documents[0]),
         *_secrets_in_text(config),
         *_too_fast(config, documents),
         *_in_clear(config, documents),
@@ -24,6 +30,17 @@ def advice(config: Config, documents: _Documents) -> tuple[str, ...]:
         *_never_reached(config.route, ("route",), documents[0]),
     ]
     return tuple(problem.line() for problem in in_order(said, documents))
+
+
+def _store_of_nobody(config: Config, document: Document) -> Iterator[Problem]:
+    # systemd tells the service alone where its state is; commands with the same file would look at home.
+    is_service = SERVICE_CONFIGURATION in config.path.absolute().parents
+    if is_service and "path" not in config.store.model_fields_set and not os.environ.get("STATE_DIRECTORY"):
+        yield document.problem(
+            ("store",),
+            f"no path, so commands look for the store at {config.store.path}, not where the service has it; "
+            "write store: {path: /var/lib/taskwatch/taskwatch.db}",
+        )
 
 
 def _secrets_in_text(config: Config) -> Iterator[Problem]:

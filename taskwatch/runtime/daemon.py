@@ -286,7 +286,8 @@ class Daemon:
         """Return the one line that `systemctl status` shows."""
         troubled = [watch.poller.project.name for watch in self.watches if watch.condition.trouble]
         trouble = f"; cannot be read: {', '.join(troubled)}" if troubled else ""
-        return f"watching {len(self._watches)} projects for {len(self._lanes)} receivers{trouble}"
+        projects, receivers = _counted(len(self._watches), "project"), _counted(len(self._lanes), "receiver")
+        return f"watching {projects} for {receivers}{trouble}"
 
     def _stopping(self) -> None:
         self._log.info("stopping")
@@ -306,6 +307,10 @@ class Daemon:
         raise StoreLostError(
             f"what the store holds can no longer be known ({self.store.loss}); the next start reads it anew"
         )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def rules_of(project: WatchedProject) -> PollRules:

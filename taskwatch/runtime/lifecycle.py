@@ -31,13 +31,18 @@ def stopped_by_signals(stop: asyncio.Event) -> Iterator[None]:
 
 @contextmanager
 def reloaded_by_signal(hang_up: asyncio.Event) -> Iterator[None]:
-    """Let SIGHUP set `hang_up`, as long as the block lasts. It must not end a daemon that still starts."""
+    """Let SIGHUP set `hang_up`, as long as the block lasts: also one that was held back before it.
+
+    After it the process ignores the signal: it must not end a daemon that stops.
+    """
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, hang_up.set)
+    # Not the loop's own handler: while that is taken away, the signal is deadly for an instant.
+    signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(hang_up.set))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 async def serve(

@@ -19,8 +19,8 @@ from taskwatch.errors import StoreFailedError, StoreHeldError
 from taskwatch.store.files import PRIVATE, adopt, sibling
 
 _TEXT_BOUND: Final = 4096
-_TRIES: Final = 5
-_INSTANT: Final = 0.02  # seconds
+_TRIES: Final = 25
+_INSTANT: Final = 0.04  # seconds: a second for all tries, on a host that has other things to do
 
 
 class StoreLock:

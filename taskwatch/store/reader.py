@@ -92,6 +92,9 @@ ORDER BY d.id DESC LIMIT :limit
 """
 
 
+# Where systemd puts it for the unit that is shipped.
+SERVICE_STORE: Final = Path("/var/lib/taskwatch/taskwatch.db")
+
 _UNKNOWN: Final = ProjectState(
     key=0, revision=0, sequence=0, baseline_at=None, observed_at=None, open_tasks=frozenset()
 )
@@ -258,7 +261,7 @@ def connect(path: Path, *, takes_older: bool = False, writes: bool = False) -> a
     """Open the store beside its daemon; one of an older version only where the caller takes that."""
     if not path.exists():
         require_first_run(path)
-        raise StoreFailedError(f"no store at {path} yet: start taskwatch run once")
+        raise StoreFailedError(f"no store at {path} yet: start taskwatch run once{_another(path)}")
     way, need, flags = (
         ("written", os.R_OK | os.W_OK, apsw.SQLITE_OPEN_READWRITE)
         if writes
@@ -281,6 +284,13 @@ def connect(path: Path, *, takes_older: bool = False, writes: bool = False) -> a
         connection.close()
         raise
     return connection
+
+
+def _another(path: Path) -> str:
+    """Say where the service's store is, to somebody who looks elsewhere: the unit alone knows by itself."""
+    if path == SERVICE_STORE.resolve() or not SERVICE_STORE.exists():
+        return ""
+    return f"; the service's is {SERVICE_STORE}: name it in the configuration as store.path"
 
 
 def _check(connection: apsw.Connection, path: Path, *, takes_older: bool) -> None:

@@ -81,7 +81,11 @@ CHANGES = [
     ),
     (SMALLEST, SMALLEST + "route: {routes: [{matchers: [task = x]}]}", ["route changed"]),
     (SMALLEST, SMALLEST + "log: {level: debug}", ["log.level changed: info -> debug"]),
-    (SMALLEST, SMALLEST + "log: {format: json}", ["log.format changed: auto -> json, from the next start on"]),
+    (
+        SMALLEST,
+        SMALLEST + "log: {format: json}",
+        ["log.format changed: auto -> json, from the next start on"],
+    ),
     (SMALLEST, SMALLEST + "store: {retention: 30d}", ["store.retention changed: 90d -> 30d"]),
     (SMALLEST, SMALLEST + "store: {path: x.db}", ["store.path changed: takes effect at the next start"]),
 ]

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from taskwatch.config import advice
 from taskwatch.config.load import find
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
@@ -370,3 +371,19 @@ def test_find_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "write one, or name it with --config or $TASKWATCH_CONFIG"
         )
     ]
+
+
+def test_a_service_without_a_store_path_is_warned_that_commands_will_not_find_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(advice, "SERVICE_CONFIGURATION", tmp_path)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    warned = [line for line in loaded(tmp_path, SMALLEST).warnings if "where the service has it" in line]
+    assert len(warned) == 1
+    assert "write store: {path: /var/lib/taskwatch/taskwatch.db}" in warned[0]
+    assert not any(
+        "where the service has it" in line
+        for line in loaded(tmp_path, SMALLEST + "store: {path: t.db}").warnings
+    )
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/taskwatch")
+    assert not any("where the service has it" in line for line in loaded(tmp_path, SMALLEST).warnings)

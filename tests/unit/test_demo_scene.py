@@ -107,6 +107,6 @@ async def test_what_is_left_in_the_end_is_what_waits_and_what_took_more_than_one
     with Onlooker(kept.path) as onlooker:
         left = onlooker.left()
 
-    assert (left.tasks, left.retried) == (3, 1)
+    assert (left.tasks, left.retried, left.pending) == (3, 1, 1)
     assert left.waiting == {("bad", "Failed")}
     assert left.watched == ()  # nothing was read completely

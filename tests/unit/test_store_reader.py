@@ -18,6 +18,7 @@ from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Reason, Retry
 from taskwatch.model.event import EventType
 from taskwatch.model.project import Identity
 from taskwatch.model.task import Instance
+from taskwatch.store import reader as reading
 from taskwatch.store.files import sibling
 from taskwatch.store.reader import ReadOnlyLedger, StoreReader
 from taskwatch.store.schema import Migration, load_migrations, migrate
@@ -295,6 +296,14 @@ def test_without_a_store_the_reader_says_how_to_get_one(path: Path) -> None:
         StoreReader(path)
     assert str(caught.value) == f"no store at {path} yet: start taskwatch run once"
     assert list(path.parent.iterdir()) == []
+
+
+async def test_whoever_looks_elsewhere_is_told_where_the_service_has_its_store(
+    store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SERVICE_STORE", path)
+    with pytest.raises(StoreFailedError, match=f"the service's is {path}: name it"):
+        StoreReader(path.with_name("elsewhere.db"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1_000])

@@ -43,7 +43,6 @@ class Heard:
 class Account:
     changes: int  # that polls could read
     unseen: int  # starts that were over before the next poll
-    waiting: int  # changes that are on record, and on their way to the receiver
     lost: int
     false: int
 
@@ -63,7 +62,6 @@ def account(cloud: Cloud, left: Left, *, speed: float, heard: set[Fact]) -> Acco
     return Account(
         changes=len(readable | recorded & happened),
         unseen=unseen,
-        waiting=len(left.waiting - heard),
         lost=len(readable - recorded),
         false=len(recorded - happened),
     )

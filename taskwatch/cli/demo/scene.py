@@ -75,7 +75,8 @@ class Left:
 
     tasks: int
     watched: tuple[Watched, ...]
-    waiting: frozenset[Fact]  # on its way to the receiver
+    pending: int  # deliveries to the receiver that the next start will make
+    waiting: frozenset[Fact]  # what of the tasks these tell
     retried: int  # deliveries to it that took more than one try
 
 
@@ -124,6 +125,7 @@ class Onlooker:
                 for row in projects
                 if (project_id := row.identity.project_id) in baselines and row.observed_at is not None
             ),
+            pending=len(waiting),
             waiting=frozenset(
                 (row.subject, STATUSES[kind]) for row in waiting if (kind := _kind(row.type)) in STATUSES
             ),

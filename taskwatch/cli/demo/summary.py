@@ -39,7 +39,7 @@ def conclude(
     """Say what was seen. `result` is None where it cannot be known: the receiver has stopped to remember."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in heard.kinds.most_common())
     click.echo()
-    _say("Watched", f"{counted(left.tasks, 'task')} for {seconds:.0f} seconds.")
+    _say("Watched", f"{counted(left.tasks, 'task')} for {counted(round(seconds), 'second')}.")
     _say("Told", f"{counted(heard.kinds.total(), 'event')}{': ' if kinds else ''}{kinds}.")
     for project, what in heard.failures[:SHOWN_FAILURES]:
         _say("", f"{printable(project)}: {printable(what)}", status="Failed")
@@ -48,17 +48,17 @@ def conclude(
     _say(
         "Delivered",
         f"{receiver.received - receiver.copies} to the receiver {RECEIVER}: {left.retried} needed more than one try, "
-        f"{receiver.copies} came twice, {heard.disordered} out of order, {receiver.unsigned} with a wrong signature.",
+        f"{receiver.copies} came twice, {heard.disordered} out of order, {receiver.unsigned} with a wrong signature."
+        + (f" {left.pending} more in the store: the next start would deliver them." if left.pending else ""),
     )
     if result is not None:
         _say("Cloud", _truth(result))
 
 
 def _truth(result: Account) -> str:
-    waiting = f"{result.waiting} of them wait in the store for the next start, " if result.waiting else ""
     unseen = f" {counted(result.unseen, 'start')} had ended before the next poll." if result.unseen else ""
     return (
-        f"it made {counted(result.changes, 'change')} that polls could read; {waiting}"
+        f"it made {counted(result.changes, 'change')} that polls could read; "
         f"lost: {result.lost}, told falsely: {result.false}.{unseen}"
     )
 
