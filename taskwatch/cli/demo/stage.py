@@ -45,7 +45,7 @@ receivers:
     type: webhook
     url: "{url}"
     secret: "{secret}"
-    retry: {{initial: 500ms, max: 2s}}   # so that the demo shows it recovered; leave this out: 1s to 5m, for 72h
+    retry: {{initial: 500ms, max: 2s}}   # so that the demo shows it recovered; leave this out: 5s to 1h, for 72h
 route:
   receivers: [journal]
   routes:
