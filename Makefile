@@ -3,7 +3,7 @@
 
 PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
 FITS    := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
-SEARCH  := for python in $(PYTHONS); do $$python -c '$(FITS)' 2>/dev/null && echo $$python && break; done
+SEARCH  := for python in $(PYTHONS); do $$python -c '$(FITS)' 2>/dev/null && command -v $$python && break; done
 PYTHON  ?= $(shell $(SEARCH))
 REMEDY  := make: needs Python 3.11 or newer with venv: on Debian "apt install python3-venv", else name one: make PYTHON=/path/to/python3
 
@@ -51,8 +51,8 @@ soak: .venv/.installed ## hours of seeds and kills; KILLS=5000 SEEDS=100000
 man: .venv/.installed ## write docs/taskwatch.1 from the commands' own help
 	@$(BIN)/python -m taskwatch.cli.manual >docs/taskwatch.1.new && mv docs/taskwatch.1.new docs/taskwatch.1
 
-# The service sees no Python below /root or /home (ProtectHome): only the system's own is looked for. The umask is for
-# the service too, which is another user; and what is made for a package names the places where it will be.
+# The service sees no Python below /root or /home (ProtectHome), so the system's own is looked for; and it is another
+# user, so whatever the umask is, all may read. What is made for a package names the places where it will be.
 install: PYTHON = $(shell PATH=/usr/local/bin:/usr/bin:/bin; $(SEARCH))
 install: PLACE = $(DESTDIR)$(PREFIX)
 install: BIN = $(PLACE)/bin
@@ -68,10 +68,10 @@ install: ## install on this host, or upgrade: sudo make install; docs/install.md
 	@test -z "$(DESTDIR)" || grep -rlIZ '$(DESTDIR)' $(PLACE) | xargs -0r sed -i 's|$(DESTDIR)||g'
 	@umask 022; if $(call may_write,$(LINK_DIR)); then for file in $(LINKED); do \
 	    mkdir -p $(DESTDIR)$(LINK_DIR)/$${file%/*} && ln -sf $(PREFIX)/$$file $(DESTDIR)$(LINK_DIR)/$$file || exit; done; fi
-	@umask 022; if $(call may_write,$(UNIT_DIR)); then \
-	    sed 's|/opt/taskwatch|$(PREFIX)|' systemd/taskwatch.service >$(DESTDIR)$(UNIT_DIR)/taskwatch.service; fi
 	@echo "$$($(BIN)/python -Im taskwatch --version) is in $(PREFIX)"
-	@echo 'next: step 2 of docs/install.md; after an upgrade: systemctl daemon-reload && systemctl restart taskwatch'
+	@umask 022; if $(call may_write,$(UNIT_DIR)); then \
+	    sed 's|/opt/taskwatch|$(PREFIX)|' systemd/taskwatch.service >$(DESTDIR)$(UNIT_DIR)/taskwatch.service && \
+	    echo 'next: step 2 of docs/install.md; after an upgrade: systemctl daemon-reload && systemctl restart taskwatch'; fi
 
 lint: style types imports ## style, format, types, import contracts
 

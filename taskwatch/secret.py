@@ -3,15 +3,21 @@
 A `Secret` prints as `Secret(file:/run/token)`: where it is kept, never what it is.
 """
 
+import html
+import json
 import os
+import re
 import stat
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from taskwatch.errors import SecretUnreadableError
 
 MAX_SECRET_BYTES: Final = 64 * 1024
+_HIDDEN: Final = "[secret]"
 
 
 class Kept(StrEnum):
@@ -93,6 +99,36 @@ class Secret:
                 return _read(
                     Path(directory) / self._where, if_missing="name it in LoadCredential= of the unit"
                 )
+
+
+def hidden(text: str, secrets: Iterable[str], *, shortest: int) -> str:
+    """Return what others say without these secrets, escaped or not, also where it ends in the midst of one.
+
+    A secret of fewer than `shortest` characters stays: it would take ordinary words apart.
+    """
+    known = {spelling for secret in secrets if len(secret) >= shortest for spelling in _spellings(secret)}
+    longest_first = sorted(known, key=len, reverse=True)
+    for secret in longest_first:
+        text = text.replace(secret, _HIDDEN)
+    for secret in longest_first:
+        text = _without_beginning(text, secret, shortest=shortest)
+    return text
+
+
+def _spellings(secret: str) -> set[str]:
+    """Return the ways in which those who repeat a secret write it: as it is, in JSON, in a URL, in HTML."""
+    in_json, in_url = json.dumps(secret)[1:-1], quote(secret, safe="")
+    in_lower_case = re.sub("%..", lambda escape: escape[0].lower(), in_url)
+    return {secret, in_json, in_json.replace("/", "\\/"), in_url, in_lower_case, html.escape(secret)}
+
+
+def _without_beginning(text: str, secret: str, *, shortest: int) -> str:
+    start = text.find(secret[:shortest], max(0, len(text) - len(secret)))
+    while start >= 0:
+        if secret.startswith(text[start:]):
+            return text[:start] + _HIDDEN
+        start = text.find(secret[:shortest], start + 1)
+    return text
 
 
 def _read(path: Path, *, if_missing: str) -> str:

@@ -18,6 +18,7 @@ from typing import Final
 import aiohttp
 
 from taskwatch.errors import CloudCause, CloudError
+from taskwatch.secret import hidden
 
 MAX_SAID: Final = 256  # characters of the cloud's own words in one error
 _MAX_NESTING: Final = 3
@@ -201,11 +202,9 @@ def _first(answer: dict[str, object], names: tuple[str, ...]) -> str | None:
 
 def one_line(asked: Asked, text: str) -> str:
     """Make foreign text fit to be shown: no secret, one line, nothing that steers a terminal, cut."""
-    for secret in asked.secrets:
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "[secret]")
     # Secrets go first: one cut in the middle would not be found any more.
-    line = " ".join(text[: 4 * MAX_SAID].split())
+    harmless = hidden(text, asked.secrets, shortest=_SHORTEST_SECRET)
+    line = " ".join(harmless[: 4 * MAX_SAID].split())
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return escaped if len(escaped) <= MAX_SAID else f"{escaped[: MAX_SAID - 1]}…"
 

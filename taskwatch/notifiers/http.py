@@ -20,6 +20,7 @@ from taskwatch.clock import Clock
 from taskwatch.core.verdict import refusal
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.model.delivery import Reason, Scope
+from taskwatch.secret import hidden
 from taskwatch.telemetry import printable
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -146,11 +147,8 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
 def _shown(said: bytes, secrets: Iterable[str]) -> str:
     """Return what is worth showing of an answer, without the secrets it may repeat."""
-    text = said.decode("utf-8", "replace")
     # Before the cut: a secret cut in the middle would not be found any more.
-    for secret in sorted(set(secrets), key=len, reverse=True):
-        if len(secret) >= SHORTEST_SECRET:
-            text = text.replace(secret, "[secret]")
+    text = hidden(said.decode("utf-8", "replace"), secrets, shortest=SHORTEST_SECRET)
     return printable(" ".join(text[: 4 * SHOWN_ANSWER].split()), SHOWN_ANSWER)
 
 

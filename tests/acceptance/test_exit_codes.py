@@ -188,7 +188,7 @@ async def test_a_store_that_is_gone_is_78_and_no_silent_new_baseline(
     for ended in (await taskwatch("run", cwd=tmp_path), await ask("poll")):
         assert ended.code == 78
         assert "taskwatch.db is gone" in ended.err
-        assert "move taskwatch.db.id out of" in ended.err
+        assert "taskwatch state init" in ended.err
     assert not (tmp_path / "taskwatch.db").exists()
 
 
