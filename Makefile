@@ -23,7 +23,7 @@ UNIT_DIR ?= /etc/systemd/system
 LINK_DIR ?= /usr/local
 LINKED   := bin/taskwatch share/man/man1/taskwatch.1 share/bash-completion/completions/taskwatch \
             share/zsh/site-functions/_taskwatch share/fish/vendor_completions.d/taskwatch.fish
-NO_RIGHT  = make: cannot write to $(PLACE): be root, or choose a place of your own: make install PREFIX=$$HOME/taskwatch UNIT_DIR=
+UNFIT     = make: $(PLACE) must be writable, and nothing but taskwatch in it: be root, or make install PREFIX=$$HOME/taskwatch UNIT_DIR=
 may_write = test -n "$(1)" && { test -z "$(DESTDIR)" || mkdir -p $(DESTDIR)$(1); } && test -w $(DESTDIR)$(1)
 
 .DEFAULT_GOAL := help
@@ -58,7 +58,9 @@ install: PLACE = $(DESTDIR)$(PREFIX)
 install: BIN = $(PLACE)/bin
 install: ## install on this host, or upgrade: sudo make install; docs/install.md says what comes next
 	@test -n "$(PYTHON)" || { echo '$(REMEDY)' >&2; exit 1; }
-	@umask 022; mkdir -p $(PLACE) 2>/dev/null && test -w $(PLACE) || { echo '$(NO_RIGHT)' >&2; exit 1; }
+	@umask 022; mkdir -p $(PLACE) 2>/dev/null && test -w $(PLACE) -a \( ! -e $(BIN) -o -e $(PLACE)/pyvenv.cfg \) || \
+	    { echo '$(UNFIT)' >&2; exit 1; }
+	@test ! -e $(BIN) || find $(BIN) -name 'python*' -xtype l -delete # of a Python that an upgrade of the host took away
 	@umask 022; $(PYTHON) -m venv $(PLACE)
 	@umask 022; $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation .
 	@umask 022; cd $(PLACE) && mkdir -p $(dir $(LINKED)) && \

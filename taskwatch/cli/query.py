@@ -13,6 +13,7 @@ from taskwatch.cli.options import config_option
 from taskwatch.cli.output import age, print_json, print_table
 
 if TYPE_CHECKING:
+    from taskwatch.cli.standing import Standing
     from taskwatch.store.reader import StoreReader
 
 Command = Callable[..., Any]
@@ -185,12 +186,12 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
                 row.running,
                 row.tasks,
                 row.host,
-                row.error,
+                _trouble(row, now),
             )
             for row in rows
         ],
         empty="No such project is configured or known.",
-        spare=("HOST", "TASKS"),
+        spare=("HOST", "TASKS", "RUNNING", "NEXT"),
     )
 
 
@@ -202,6 +203,10 @@ def opened_reader(config: Path | None) -> Iterator["StoreReader"]:
 
     with StoreReader(load(find(config), kinds()).store.path) as reader:
         yield reader
+
+
+def _trouble(row: "Standing", now: datetime) -> str | None:
+    return None if row.since is None else f"{row.cause} for {age(row.since, now)}: {row.error}"
 
 
 def _took(since: datetime | None, until: datetime | None) -> str | None:
