@@ -115,11 +115,13 @@ def _taken(arguments: list[str]) -> tuple[bool, list[str]]:
 
 
 def _lines(error: Exception) -> list[str]:
+    from taskwatch.telemetry import printable
+
     match error:
         case ConfigError():
             return error.problems
         case TaskwatchError():
-            return [f"taskwatch: {error}"]
+            return [f"taskwatch: {printable(str(error))}"]
         case OSError():
             return [f"taskwatch: {error.strerror or error}"]
         case _:

@@ -4,9 +4,9 @@ Each function is the body of one transaction. A command runs it on a connection 
 daemon, which notices (`PRAGMA data_version`), logs it, and does what only a running daemon can do.
 """
 
-import getpass
 import json
 import os
+import pwd
 import socket
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -46,12 +46,15 @@ UPDATE deliveries SET state = 'dropped', why = 'operator', done_at = ? WHERE id 
 
 
 def operator() -> str:
-    """Return who runs this process, as the record of operations names people."""
+    """Return who runs this process, as the record of operations names people.
+
+    Of the environment only what sudo said to root is believed: the rest anybody may set.
+    """
     uid = os.getuid()
     name = os.environ.get("SUDO_USER") if uid == 0 else None
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
         user = "?"
     return f"{f'{name} as {user}' if name else user} (uid {uid}) on {socket.gethostname()}"
 

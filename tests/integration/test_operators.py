@@ -1,6 +1,9 @@
 """What operators do beside a running daemon, by the store alone: it is logged, done, and answered."""
 
 import asyncio
+import os
+import pwd
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +17,9 @@ from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.operation import Action
 from taskwatch.runtime import attendant
 from taskwatch.store.desk import Desk
+from taskwatch.store.operations import operator
 from taskwatch.store.reader import StoreReader
+from taskwatch.store.upkeep import begin_anew
 from tests.fakes.builders import captured_log
 from tests.fakes.commands import until
 from tests.fakes.scene import Scene, posted, subjects, watching
@@ -22,6 +27,7 @@ from tests.fakes.tasks_endpoint import TasksEndpoint, row
 from tests.fakes.webhook_sink import WebhookSink, answer
 
 ME = "ada (uid 1000) on here"
+NOBODY = pwd.getpwnam("nobody")
 
 
 @pytest.fixture
@@ -185,6 +191,51 @@ async def test_a_receiver_that_is_tried_with_success_goes_on_after_a_410(
     sample, waited = scene.sink.accepted
     assert (sample.id, sample.event["type"]) == (tried["event_id"], "taskwatch.receiver.test")
     assert waited.event["type"] == "taskwatch.project.baseline"
+
+
+async def test_every_action_is_logged_once_with_who_did_it_and_what(
+    scene: Scene, cloud: TasksEndpoint, lines: list[EventDict]
+) -> None:
+    begin_anew(scene.store, by=ME, at=now())
+    await die(scene, cloud)
+    with StoreReader(scene.store) as reader:
+        first = reader.events()[-1].id
+    async with watching(scene):
+        with Desk(scene.store, by=ME) as desk:
+            assert desk.drop(state=DeliveryState.DEAD, receiver="hook", events=[first], at=now()) == 1
+            assert desk.replay(state=DeliveryState.DEAD, receiver="hook", events=[], at=now()) == 3
+        await asked(scene, Action.RELOAD, {})
+        await asked(scene, Action.POLL, {"projects": ["prod"]})
+        await asked(scene, Action.RECEIVER_TEST, {"receiver": "hook"})
+
+    acted = [line for line in lines if line["event"] == "operator_acted"]
+    assert sorted(line["action"] for line in acted) == sorted(Action)
+    assert {line["by"] for line in acted} == {ME}
+    about = {line["action"]: line["argument"] for line in acted}
+    assert first in about["drop"]
+    assert "hook" in about["replay"]
+    assert "hook" in about["receiver_test"]
+    assert "prod" in about["poll"]
+    assert str(scene.store) in about["state_init"]
+
+
+@pytest.mark.parametrize(
+    ("uid", "who"),
+    [
+        (0, "anna as root (uid 0) on "),
+        (NOBODY.pw_uid, f"{NOBODY.pw_name} (uid {NOBODY.pw_uid}) on "),
+        (4_000_000, "? (uid 4000000) on "),
+    ],
+    ids=["root", "another", "unknown"],
+)
+def test_sudo_says_who_became_root_and_nobody_else_can_say_so(
+    monkeypatch: pytest.MonkeyPatch, uid: int, who: str
+) -> None:
+    monkeypatch.setenv("SUDO_USER", "anna")
+    monkeypatch.setenv("LOGNAME", "root-or-so")
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+
+    assert operator() == who + socket.gethostname()
 
 
 async def test_what_a_daemon_was_asked_before_its_end_is_not_done_by_the_next_one(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskwatch.errors import SecretUnreadableError
-from taskwatch.secret import MAX_SECRET_BYTES, Kept, Secret
+from taskwatch.secret import MAX_SECRET_BYTES, Kept, Secret, hidden
 
 CANARY = "canary-s3cret"
 NOBODY = 65534
@@ -180,3 +180,39 @@ def test_a_secret_has_no_attributes_that_a_dump_would_print() -> None:
     assert not hasattr(Secret.text(CANARY), "__dict__")
     with pytest.raises((TypeError, pickle.PicklingError, AttributeError)):
         pickle.dumps(Secret.text(CANARY), protocol=0)
+
+
+# What others say
+
+
+TOKEN = 'MIIF/ab+cd&"=='
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'got MIIF/ab+cd&"==',
+        'got "MIIF/ab+cd&\\"=="',
+        'got "MIIF\\/ab+cd&\\"=="',
+        "got MIIF%2Fab%2Bcd%26%22%3D%3D",
+        "got MIIF%2fab%2bcd%26%22%3d%3d",
+        "got MIIF/ab+cd&amp;&quot;==",
+        "got MIIF/ab+cd",  # the connection broke
+        "got MIIF%2Fab%2",
+    ],
+)
+def test_a_secret_is_hidden_however_it_is_repeated(said: str) -> None:
+    shown = hidden(said, [TOKEN], shortest=6)
+
+    assert shown.replace('"', "") == "got [secret]"
+
+
+def test_the_longer_of_two_secrets_is_hidden_whole() -> None:
+    assert hidden("secret-and-more secret-and", ["secret-and", "secret-and-more"], shortest=6) == (
+        "[secret] [secret]"
+    )
+
+
+@pytest.mark.parametrize("said", ["", "a token of 3 parts", "MIIF", "of old: MIIF/ab? no"])
+def test_what_is_no_secret_is_said_as_it_is(said: str) -> None:
+    assert hidden(said, [TOKEN, "old"], shortest=6) == said

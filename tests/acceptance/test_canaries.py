@@ -1,0 +1,465 @@
+"""No secret is shown anywhere, by whatever goes wrong: canaries in all of them, and everything that comes out is searched."""
+
+import asyncio
+import base64
+import json
+import re
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+from aiohttp import web
+
+import taskwatch
+from tests.fakes import commands
+from tests.fakes.commands import until
+from tests.fakes.daemon import Daemon
+from tests.fakes.in_process import runner
+from tests.fakes.logs import Journald, logs_restored
+from tests.fakes.tasks_endpoint import Exchange, Fault, TasksEndpoint, raw, row, status
+from tests.fakes.webhook_sink import Behaviour, WebhookSink, accept, answer
+
+pytestmark = pytest.mark.real
+
+CORE: Final = "c4n4ry"  # part of every secret, so that a half of one is found too
+KEY: Final = "whsec_" + base64.b64encode(CORE.encode() * 4).decode()
+OTHER_KEY: Final = "whsec_" + base64.b64encode(CORE.encode() * 5).decode()
+
+
+def secret(name: str) -> str:
+    """Return a secret of the shape that tokens have: what is written in base64 is escaped in many places."""
+    return f"{CORE}/{name}+{CORE}/0123=="
+
+
+def leaks(content: bytes) -> list[bytes]:
+    """Return every place where a part of a secret stands, in any spelling."""
+    found = re.finditer(b"|".join(map(re.escape, _spellings())), content, re.IGNORECASE)
+    return [content[max(0, one.start() - 80) : one.end() + 20] for one in found]
+
+
+def _spellings() -> list[bytes]:
+    core = CORE.encode()
+    # Base64 writes three bytes as four characters: the same text looks different at each offset.
+    in_base64 = [base64.b64encode(bytes(shift) + core)[-(-shift * 8 // 6) : 8 + shift] for shift in range(3)]
+    percent = "".join(f"%{byte:02x}" for byte in core).encode()
+    return [core, *in_base64, percent, core.hex().encode(), CORE.encode("utf-16-le")]
+
+
+# A receiver and a cloud that repeat what they were sent
+
+
+def _headers(request: web.Request) -> dict[str, str]:
+    """Return the headers, first those of which only a beginning is shown."""
+    first = ("X-Key", "Authorization")
+    return {name: request.headers[name] for name in first if name in request.headers} | dict(request.headers)
+
+
+def _plain(request: web.Request) -> str:
+    lines = "\n".join(f"{name}: {value}" for name, value in _headers(request).items())
+    return f"{request.url} {request.raw_path}\n{lines}"
+
+
+REPETITIONS: Final[Mapping[str, Callable[[web.Request], str]]] = {
+    "plain": _plain,
+    "repr": lambda request: f"{request!r} {_headers(request)!r}",
+    "json": lambda request: json.dumps(_headers(request)).replace("/", "\\/"),  # as PHP writes it
+    "percent": lambda request: quote(repr(_headers(request)), safe=""),
+}
+
+
+def _behaviour(request: web.Request) -> Behaviour | None:
+    """Do what the end of the path says: accept, or a status and how all that was sent is repeated."""
+    code, _, how = request.path.rsplit("/", 1)[-1].partition("-")
+    if code == "cut":
+        return _cut
+    if how not in REPETITIONS:
+        return accept
+    text = REPETITIONS[how](request)
+    location = {"Location": str(request.url)} if code.startswith("3") else {}
+    return answer(int(code), text, {"X-Said": quote(text)[:1000], **location})
+
+
+async def _cut(request: web.Request) -> web.StreamResponse:
+    """Hang up in the midst of a secret."""
+    value = request.headers.get("X-Key", "").encode()
+    assert request.transport is not None
+    head = b"HTTP/1.1 500 Oh\r\nContent-Length: 1000\r\n\r\nX-Key was "
+    request.transport.write(head + value[: len(value) // 2])
+    request.transport.close()
+    return web.Response()
+
+
+def _repeated(code: int, how: Callable[[str], str | object]) -> Fault:
+    async def fault(exchange: Exchange) -> web.StreamResponse:
+        token = exchange.request.headers["X-Auth-Token"]
+        return await status(code, how(token), {"X-Request-Id": token, "Location": f"http://h/{token}"})(
+            exchange
+        )
+
+    return fault
+
+
+async def _no_http(exchange: Exchange) -> web.StreamResponse:
+    token = exchange.request.headers["X-Auth-Token"]
+    return await raw(f"HTTP/1.1 200 {token}\r\n{token}\r\n\r\n{token}".encode())(exchange)
+
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "401": _repeated(
+        401, lambda token: {"error_code": token, "error_msg": f"bad {token}", "request_id": token}
+    ),
+    "403": _repeated(403, lambda token: {"error_msg": f"Invalid token {token!r}"}),
+    "500": _repeated(500, lambda token: f"upstream got X-Auth-Token: {token}"),
+    "500 percent": _repeated(500, lambda token: f"upstream got {quote(token, safe='')}"),
+    "502 JSON in text": _repeated(502, lambda token: {"error_msg": json.dumps(token).replace("/", "\\/")}),
+    "503 without an end": _repeated(503, lambda token: token * 4000),
+    "200": _repeated(200, lambda token: {"error_msg": token, "tasks": token}),
+    "302": _repeated(302, lambda token: token),
+    "no HTTP": _no_http,
+}
+
+
+# The scene
+
+
+@dataclass
+class Scene:
+    """A daemon whose configuration holds a canary wherever it can hold a secret."""
+
+    directory: Path
+    cloud: TasksEndpoint
+    sink: WebhookSink
+    format: str = "json"
+    generation: int = 1  # of the secrets
+    outputs: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "taskwatch.yaml"
+
+    def document(self) -> dict[str, Any]:
+        name = f"{{}}-{self.generation}".format
+        (self.directory / "token").write_text(secret(name("file")))
+        (self.directory / "token").chmod(0o600)
+        (self.directory / "url").write_text(self._url("500-plain"))
+        (self.directory / "url").chmod(0o600)
+        endpoints = {"text": self.cloud.url, "file": self.cloud.url, "env": self.cloud.url} | {
+            "credential": self.cloud.url,
+            "refused": "http://127.0.0.1:1",
+            "tls": self.cloud.url.replace("http:", "https:"),
+        }
+        tokens = {"file": {"file": "token"}, "env": {"env": "TOKEN"}, "credential": {"credential": "token"}}
+        once = {"initial": "50ms", "max": "100ms", "horizon": "150ms"}
+        return {
+            "store": {"path": "taskwatch.db"},
+            "log": {"format": self.format, "level": "debug"},
+            "credentials": {
+                one: {"type": "token", "rate": "1000/s", "token": tokens.get(one, secret(name(one)))}
+                for one in endpoints
+            },
+            "defaults": {"interval": "100ms"},
+            "projects": [
+                {"name": one, "endpoint": url, "project_id": one, "credential": one}
+                for one, url in endpoints.items()
+            ],
+            "receivers": [
+                {"name": "log", "type": "log"},
+                *({"type": "webhook", "retry": once, **one} for one in self._webhooks(name)),
+            ],
+        }
+
+    def _webhooks(self, name: Callable[[str], str]) -> list[dict[str, Any]]:
+        bearer = {"bearer": secret(name("bearer"))}
+        basic = {"basic": {"username": secret(name("user")), "password": secret(name("password"))}}
+        headers = {"headers": {"X-Key": secret(name("header")), "X-Token": {"env": "TOKEN"}}}
+        return [
+            {"name": "accepts", "url": self._url("accept"), "secret": [KEY, OTHER_KEY], **headers, **basic},
+            {"name": "refuses", "url": self._url("401-plain"), "secret": KEY, **headers, **bearer},
+            {"name": "shows", "url": self._url("403-repr"), **headers, **basic},
+            {"name": "answers-json", "url": self._url("500-json"), **headers, **bearer},
+            {"name": "quotes", "url": self._url("500-percent"), **headers, **bearer},
+            {"name": "redirects", "url": self._url("302-plain")},
+            {"name": "hangs-up", "url": self._url("cut-"), **headers},
+            {"name": "kept", "url": {"file": "url"}, "secret": {"env": "KEY"}},
+            {"name": "nobody", "url": self._url("x").replace(self.sink.url.split("/")[2], "127.0.0.1:1")},
+            {"name": "no-tls", "url": self._url("x").replace("http:", "https:"), **headers, **bearer},
+        ]
+
+    def _url(self, behaviour: str) -> str:
+        login = f"//{quote(secret('login'), safe='')}:{quote(secret('pass'), safe='')}@"
+        query = f"?token={quote(secret('query'))}&{CORE}-key=1"
+        return f"{self.sink.url.replace('//', login)}/{CORE}-path/%634n4ry-escaped/{behaviour}{query}"
+
+    def write(self) -> None:
+        self.file.write_text(json.dumps(self.document(), indent=1))
+
+    def collect(self, daemon: Daemon) -> None:
+        """Add the log, the store, and what the receivers were sent, where it does not belong."""
+        self.outputs["log"] = daemon.log.read_bytes()
+        for file in self.directory.glob("*"):
+            if not file.is_dir() and file.name not in ("taskwatch.yaml", "token", "url", "cred"):
+                self.outputs[f"file {file.name}"] = file.read_bytes()
+        own = {"Authorization", "X-Key", "X-Token"}
+        for number, post in enumerate(self.sink.posts):
+            rest = {name: value for name, value in post.headers.items() if name not in own}
+            self.outputs[f"post {number}"] = repr(rest).encode() + post.body
+
+    def leaks(self) -> dict[str, list[bytes]]:
+        return {name: found[:3] for name, content in self.outputs.items() if (found := leaks(content))}
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "token").write_text(secret("credential"))
+    (credentials / "token").chmod(0o600)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    monkeypatch.setenv("TOKEN", secret("env"))
+    monkeypatch.setenv("KEY", KEY)
+    work = tmp_path / "work"
+    work.mkdir()
+    async with TasksEndpoint() as cloud, WebhookSink(choose_for=_behaviour) as sink:
+        cloud.rows += [row("old"), row("going", status="Running")]
+        scene = Scene(work, cloud, sink)
+        scene.write()
+        yield scene
+
+
+REFUSALS: Final = 9  # receivers that take nothing
+
+
+@asynccontextmanager
+async def a_daemon_in_trouble(
+    scene: Scene, said: Callable[[], str] | None = None, **how: Any
+) -> AsyncIterator[Daemon]:
+    """Run the daemon until its receivers and its cloud have refused, each in its own words."""
+    daemon = Daemon(scene.file, scene.directory / "log", **how)
+    said = said or daemon.said
+    async with daemon:
+        await until(lambda: said().count("delivery_dead") >= REFUSALS, "the end of deliveries", said=said)
+        for fault in FAULTS.values():
+            scene.cloud.always = fault
+            await polled(scene.cloud)
+        await until(lambda: said().count("project_unreadable") >= 6, "trouble everywhere", said=said)
+        yield daemon
+
+
+async def polled(cloud: TasksEndpoint) -> None:
+    asked = len(cloud.requests)
+    await until(lambda: len(cloud.requests) > asked, "a poll")
+
+
+Ask = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scene: Scene) -> Ask:
+    """Run a command in this process, add to the outputs what it says."""
+    command = runner(monkeypatch, capsys, scene.directory)
+
+    async def ask(*arguments: str) -> str:
+        try:
+            ended = await asyncio.to_thread(command, *arguments)
+            said = ended.out + ended.err
+        except Exception as error:  # noqa: BLE001  (--debug raises it, and Python shows it)
+            said = "".join(traceback.format_exception(error)) + "".join(capsys.readouterr())
+        scene.outputs[f"{' '.join(arguments)} #{len(scene.outputs)}"] = said.encode()
+        return said
+
+    return ask
+
+
+async def ask_everything(ask: Ask, scene: Scene, *globally: str, backup: str) -> None:
+    """Give every command there is, in all its forms."""
+    listed = await ask("deliveries", "--state", "dead", "--json", "--limit", "1")
+    event = json.loads(listed.splitlines()[0])["event_id"]
+    webhooks = [one["name"] for one in scene.document()["receivers"]]
+    for arguments in (
+        ("check",), ("projects",), ("projects", "--json"), ("tasks",), ("tasks", "--json"),
+        ("events",), ("events", "--json"), ("deliveries",), ("deliveries", "--json"),
+        ("explain", event), ("explain", event, "--json"),
+        ("route", "test", "type=task.failed", "project=text"), ("route", "test", "--json"),
+        *(("receiver", "test", name) for name in webhooks), ("receiver", "test", "accepts", "--dry-run"),
+        ("poll",), ("poll", "--json", "--project", "file"), ("reload",),
+        ("wait", "going", "--timeout", "200ms"), ("wait", "going", "--timeout", "200ms", "--json"),
+        ("state", "check"), ("state", "check", "--json"), ("state", "backup", backup), ("state", "init"),
+        ("deliveries", "replay", "--receiver", "refuses"), ("deliveries", "drop", "--receiver", "shows"),
+        ("schema", "config"), ("schema", "event"), ("completion", "bash"),
+    ):  # fmt: skip
+        await ask(*globally, *arguments)
+    for fault in FAULTS.values():
+        scene.cloud.always = fault
+        await ask(*globally, "poll", "--dry-run")
+    scene.cloud.always = FAULTS["500"]
+
+
+async def test_nothing_that_comes_out_holds_a_secret(scene: Scene, ask: Ask) -> None:
+    with logs_restored():
+        async with a_daemon_in_trouble(scene) as daemon:
+            scene.outputs["arguments"] = arguments_of(daemon)
+            await ask_everything(ask, scene, "--debug", backup="beside.db")
+            scene.generation = 2
+            scene.write()
+            assert "token changed" in await ask("reload")
+            second = await commands.taskwatch("run", cwd=scene.directory)
+            scene.outputs["second daemon"] = (second.out + second.err).encode()
+            await daemon.kill(signal.SIGTERM)
+        await ask_everything(ask, scene, backup="alone.db")
+        await ask_everything(ask, scene, "--debug", backup="alone-too.db")
+    scene.collect(daemon)
+
+    assert scene.leaks() == {}
+    assert len(scene.outputs) > 200, "too little came out for this test to mean anything"
+    everything = b"".join(scene.outputs.values())
+    for word in (
+        b"[secret]",
+        b"X-Auth-Token",
+        b"Authorization",
+        b"configuration_reloaded",
+        b"operator_acted",
+    ):
+        assert word in everything, f"nobody repeated what this test is about: {word!r}"
+
+
+async def test_no_log_for_people_holds_a_secret(scene: Scene) -> None:
+    scene.format = "console"
+    scene.write()
+    async with a_daemon_in_trouble(scene) as daemon:
+        await reload_by_signal(scene, daemon, daemon.said)
+    scene.collect(daemon)
+
+    assert scene.leaks() == {}
+
+
+DRIVER: Final = """
+import asyncio, sys
+from pathlib import Path
+from taskwatch import telemetry
+from taskwatch.app import kinds, watch
+from taskwatch.config.load import load
+telemetry.configure(format_="journal", level="debug", journal_socket=Path(sys.argv[1]))
+asyncio.run(watch(load(Path(sys.argv[-1]), kinds())))
+"""
+
+
+async def test_nothing_that_the_journal_gets_holds_a_secret(scene: Scene, tmp_path: Path) -> None:
+    found: list[str] = []
+
+    async def read() -> None:
+        while True:
+            found.extend(repr(entry) for entry in journal.entries())
+            await asyncio.sleep(0.001)
+
+    with Journald(tmp_path / "journal") as journal:
+        reader = asyncio.create_task(read())
+        under = (sys.executable, "-c", DRIVER, str(journal.path))
+        async with a_daemon_in_trouble(scene, lambda: "\n".join(found), under=under) as daemon:
+            await reload_by_signal(scene, daemon, lambda: "\n".join(found))
+        reader.cancel()
+    scene.collect(daemon)
+    scene.outputs["journal"] = "\n".join(found).encode()
+
+    assert scene.leaks() == {}
+
+
+def arguments_of(daemon: Daemon) -> bytes:
+    """Return what everybody on the machine can see of the process."""
+    assert daemon.process is not None
+    return Path(f"/proc/{daemon.process.pid}/cmdline").read_bytes()
+
+
+async def reload_by_signal(scene: Scene, daemon: Daemon, said: Callable[[], str]) -> None:
+    """Reload with other secrets, then with mistakes that hold some."""
+    assert daemon.process is not None
+    scene.generation = 2
+    scene.write()
+    daemon.process.send_signal(signal.SIGHUP)
+    await until(lambda: "configuration_reloaded" in said(), "the reload", said=said)
+    for number, mistake in enumerate(MISTAKES, start=1):
+        scene.file.write_text(mistake)
+        daemon.process.send_signal(signal.SIGHUP)
+        await refused(said, count=number)
+
+
+async def refused(said: Callable[[], str], *, count: int) -> None:
+    await until(lambda: said().count("reload_refused") >= count, "the refusal", said=said)
+
+
+# Mistakes that hold secrets
+
+MISTAKES: Final = (
+    f"credentials: {{c: {{type: token, token: '{secret('x')}}}}}",
+    f"credentials: {{c: {{type: token, token: [{secret('x')}]}}}}\nprojects: {secret('y')}",
+    f"credentials: {{c: {{type: token, tokem: {secret('x')}}}}}",
+    f"credentials: {{c: {secret('x')}}}\nreceivers: [{{name: r, type: webhook, url: '{secret('u')}'}}]",
+    f"receivers: [{{name: r, type: webhook, url: 'https://u:{CORE}@h/{CORE}', secret: whsec_{CORE}}}]",
+    f"receivers: [{{name: r, type: webhook, url: 'https://h/', headers: {{X: [{CORE}]}}, bearer: {{{CORE}: 1}}}}]",
+    f"receivers: [{{name: r, type: webhook, url: 'https://h/', basic: {{username: {CORE}, pasword: {CORE}}}}}]",
+    f"include: {secret('x')}\nlog: {{format: {CORE}}}\nstore: {{password: {CORE}}}",
+)
+
+
+async def test_no_mistake_in_a_configuration_shows_a_secret_in_any_command(scene: Scene, ask: Ask) -> None:
+    for mistake in MISTAKES:
+        scene.file.write_text(mistake)
+        for name in ("check", "poll", "tasks", "projects", "reload", "route test", "state check", "wait x"):
+            said = await ask(*name.split())
+            assert "taskwatch.yaml:" in said
+            await ask("--debug", *name.split())
+
+    assert scene.leaks() == {}
+
+
+# The demo, and the test itself
+
+
+async def test_the_demo_shows_none_of_its_secrets(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path), "NO_COLOR": "1"}
+    shown = await commands.taskwatch("demo", "--seconds", "3", cwd=tmp_path, env=env)
+    configuration, outputs = written_by_the_demo(tmp_path)
+    outputs["shown"] = (shown.out + shown.err).encode()
+
+    secrets = re.search(r'token: (\w{16,}),.*secret: "whsec_([^"]{16,})"', configuration, re.DOTALL)
+    assert secrets
+    assert shown.code == 0
+    for one in secrets.groups():
+        assert [name for name, content in outputs.items() if one.encode() in content] == []
+
+
+def written_by_the_demo(directory: Path) -> tuple[str, dict[str, bytes]]:
+    """Return its configuration, and the other files."""
+    (file,) = directory.rglob("taskwatch.yaml")
+    return file.read_text(), {one.name: one.read_bytes() for one in file.parent.iterdir() if one != file}
+
+
+PLANTED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "a refusal as it came": ("secret.py", "text.replace(secret, _HIDDEN)", "text"),
+    "half of a secret": ("secret.py", "return text[:start] + _HIDDEN", "return text"),
+    "an escaped secret": ("secret.py", "return {secret, in_json, ", "return {secret} or {in_json, "),
+    "the whole URL": ("notifiers/http.py", 'f"cannot reach {host}', 'f"cannot reach {url}'),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED.keys())
+async def test_a_planted_leak_is_found(scene: Scene, tmp_path: Path, planted: tuple[str, str, str]) -> None:
+    module, right, wrong = planted
+    shutil.copytree(Path(taskwatch.__file__).parent, tmp_path / "copy" / "taskwatch")
+    file = tmp_path / "copy" / "taskwatch" / module
+    source = file.read_text()
+    assert source.count(right) == 1, "the planted bug no longer fits the code"
+    file.write_text(source.replace(right, wrong))
+
+    async with a_daemon_in_trouble(scene, package=tmp_path / "copy") as daemon:
+        await daemon.kill(signal.SIGTERM)
+    scene.collect(daemon)
+
+    assert scene.leaks().keys() >= {"log", "file taskwatch.db"}
