@@ -102,9 +102,16 @@ def main() -> NoReturn:
         if debug:
             raise
         for line in _lines(error):
-            click.echo(line, err=True)
+            click.echo(_priority() + line, err=True)
         code = error.exit_code if isinstance(error, TaskwatchError) else 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _priority() -> str:
+    """Return what makes a line an error for the journal, where standard error leads there: sd-daemon(3)."""
+    from taskwatch.telemetry.journal import leads_to_journal
+
+    return "<3>" if leads_to_journal(sys.stderr) else ""
 
 
 def _taken(arguments: list[str]) -> tuple[bool, list[str]]:

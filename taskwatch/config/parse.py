@@ -63,8 +63,10 @@ def remedy(error: OSError) -> str:
             return "name a file in it, as taskwatch.yaml"
         case PermissionError():
             return f"let user id {os.geteuid()} read it"
-        case _:
+        case FileNotFoundError() | NotADirectoryError():
             return "write it, or name another"
+        case _:
+            return "mend that, and try again"
 
 
 def _place_after(before: str) -> Place:

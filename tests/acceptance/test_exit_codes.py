@@ -390,3 +390,18 @@ def refuses_with(text: str) -> Fault:
 def harmful(text: str) -> list[str]:
     """Return the lines that could do anything to a terminal but fill it."""
     return [line for line in text.split("\n") if line and not line.isprintable()]
+
+
+def test_an_error_of_the_service_is_an_error_in_the_journal(tmp_path: Path) -> None:
+    with (tmp_path / "stderr").open("wb") as stream:
+        status = os.fstat(stream.fileno())
+        ended = subprocess.run(
+            [sys.executable, "-m", "taskwatch", "check", "-c", str(tmp_path / "nowhere.yaml")],
+            stderr=stream,
+            env=os.environ | {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"},
+            check=False,
+            timeout=60,
+        )
+
+    assert ended.returncode == 78
+    assert (tmp_path / "stderr").read_text().startswith(f"<3>{tmp_path}/nowhere.yaml: cannot be read")

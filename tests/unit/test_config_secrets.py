@@ -221,7 +221,7 @@ def test_a_secret_that_everybody_can_read_is_refused(shared: Path) -> None:
     assert _inspected(shared, TOKEN % "{file: token}").exposed == (
         (
             "taskwatch.yaml:1:34: credentials.otc.token: everybody on this machine can read token; "
-            "chmod 600 it, for the daemon's user alone"
+            "chmod 600 it, or 640 with a group that the daemon has"
         ),
     )
 
