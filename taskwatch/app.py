@@ -24,9 +24,11 @@ from taskwatch.engine.watch import Watch
 from taskwatch.errors import ConfigError, StoreFailedError, StoreHeldError
 from taskwatch.model.event import Event
 from taskwatch.notifiers.registry import NOTIFIERS
-from taskwatch.runtime.daemon import Daemon, lane_rules_of, rules_of
+from taskwatch.runtime.daemon import Daemon
 from taskwatch.runtime.lifecycle import reloaded_by_signal, stopped_by_signals
+from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.systemd import Systemd
+from taskwatch.store.lock import Role
 from taskwatch.store.sqlite import SqliteStore, open_store
 from taskwatch.telemetry import Logger
 
@@ -54,17 +56,17 @@ async def watch(config: Config, *, wait: bool = False) -> None:
 
 
 @asynccontextmanager
-async def opened_store(config: Config) -> AsyncIterator[SqliteStore]:
+async def opened_store(config: Config, *, role: Role = Role.DAEMON) -> AsyncIterator[SqliteStore]:
     """Open the store, and close it last."""
-    store = await _open(config)
+    store = await _open(config, role)
     try:
         yield store
     finally:
         await store.close()
 
 
-async def _open(config: Config) -> SqliteStore:
-    return await asyncio.to_thread(open_store, config.store.path, clock=SystemClock())
+async def _open(config: Config, role: Role = Role.DAEMON) -> SqliteStore:
+    return await asyncio.to_thread(open_store, config.store.path, clock=SystemClock(), role=role)
 
 
 async def _stand_by(config: Config, stop: asyncio.Event, *, for_holder: bool) -> SqliteStore | None:
@@ -182,7 +184,7 @@ class _Parts:
             receiver=options.name,
             notifier=notifier,
             outbox=self._store,
-            rules=lane_rules_of(options),
+            rules=lane_rules(options),
             clock=self._clock,
             rng=random.Random(),  # noqa: S311  (jitter, not a secret)
             log=self._log,
@@ -242,7 +244,7 @@ def _poller(
 ) -> Poller:
     return Poller(
         project=project.project,
-        rules=rules_of(project),
+        rules=poll_rules(project),
         source=source,
         ledger=ledger,
         routes=config.route,

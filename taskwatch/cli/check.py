@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
@@ -20,28 +20,27 @@ def check(config: Path | None) -> None:
     Each error is one line, FILE:LINE:COLUMN: path.to.key: what is wrong; what to write. Secrets are
     read where they are kept, and not shown. Exit 78 if anything is wrong.
     """
-    from taskwatch.app import kinds
     from taskwatch.config.inspection import inspect_secrets
-    from taskwatch.config.load import find, load
     from taskwatch.errors import ConfigError
 
-    loaded = load(find(config), kinds())
-    inspection = inspect_secrets(loaded.secrets)
-    for line in loaded.warnings:
+    configuration = loaded(config)
+    inspection = inspect_secrets(configuration.secrets)
+    for line in configuration.warnings:
         click.echo(f"{line} (warning)", err=True)
     for line in inspection.notes:
         click.echo(f"{line} (note)", err=True)
     if problems := [*inspection.exposed, *inspection.unreadable]:
         raise ConfigError(problems)
-    _describe(loaded)
+    _describe(configuration)
 
 
 def _describe(config: "Config") -> None:
-    from taskwatch.cli.output import print_table
+    from taskwatch.cli.output import counted, print_table
     from taskwatch.telemetry import printable
 
-    projects, receivers = _count(config.projects, "project"), _count(config.receivers, "receiver")
-    files = f" and {_count(config.files[1:], 'included file')}" if config.files[1:] else ""
+    projects, receivers = counted(len(config.projects), "project"), counted(len(config.receivers), "receiver")
+    included = len(config.files) - 1
+    files = f" and {counted(included, 'included file')}" if included else ""
     click.echo(f"{printable(str(config.path))}{files}: ok, {projects}, {receivers}")
     print_table(
         ("PROJECT", "HOST", "POLLED EVERY"),
@@ -54,10 +53,6 @@ def _describe(config: "Config") -> None:
     told = ", ".join(f"{receiver.name} ({receiver.type})" for receiver in config.receivers)
     click.echo(f"told: {printable(told)}")
     click.echo(f"kept in: {printable(str(config.store.path))}")
-
-
-def _count(things: tuple[object, ...], noun: str) -> str:
-    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
 def _every(interval: "Cadence") -> str:

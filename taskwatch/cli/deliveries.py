@@ -1,13 +1,18 @@
 """`taskwatch deliveries`: who was told what; `replay` and `drop` of what was not."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from taskwatch.cli.options import config_option
-from taskwatch.cli.output import print_json, print_table
+from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.output import counted, print_json, print_table
 from taskwatch.cli.query import SHORT_ID, filters, opened_reader, type_option
+
+if TYPE_CHECKING:
+    from taskwatch.config.configuration import Config
 
 DROPPABLE = ("dead", "pending", "held")
 
@@ -23,9 +28,14 @@ DROPPABLE = ("dead", "pending", "held")
     type_option,
 )
 def deliveries(config: Path | None, as_json: bool, **chosen: Any) -> None:
-    """List who was told what, when, after how many tries; the newest first."""
+    """List who was told what, when, after how many tries; the newest first.
+
+    With a command: send again what is dead, or drop what is not to be sent any more. The options of a
+    command stand behind it.
+    """
     context = click.get_current_context()
     if context.invoked_subcommand is not None:
+        _require_no_filter(context)
         context.obj = config
         return
     with opened_reader(config) as reader:
@@ -73,12 +83,30 @@ def deliveries(config: Path | None, as_json: bool, **chosen: Any) -> None:
     )
 
 
+def _require_no_filter(context: click.Context) -> None:
+    """Refuse what would choose nothing: a command has its own options, and `--all` would mean all."""
+    given = [
+        parameter.opts[-1]
+        for parameter in context.command.params
+        if parameter.name != "config"
+        and context.get_parameter_source(str(parameter.name)) is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        command = context.invoked_subcommand
+        raise click.UsageError(
+            f"{given[0]} before {command} has no effect there; put it behind, and see what {command} --help knows"
+        )
+
+
 _events = click.argument("event_ids", nargs=-1, metavar="[EVENT_ID]...")
 _receiver = click.option("--receiver", metavar="NAME", help="Only those to this receiver.")
 _all = click.option("--all", "everything", is_flag=True, help="All of them.")
 
 
-@deliveries.command(epilog="Example: taskwatch deliveries replay --receiver pipeline")
+@deliveries.command(
+    short_help="Send dead deliveries again.",
+    epilog="Example: taskwatch deliveries replay --receiver pipeline",
+)
 @_events
 @_receiver
 @_all
@@ -96,11 +124,21 @@ def replay(
     from taskwatch.model.delivery import DeliveryState
 
     _require_choice(event_ids, receiver, everything=everything)
-    count = _changed(config, "replay", state=DeliveryState.DEAD, event_ids=event_ids, receiver=receiver)
-    click.echo(f"{_counted(count)} queued again" if count else "No dead deliveries match.")
+    configuration = _configuration(config)
+    queued = _changed(
+        configuration, "replay", state=DeliveryState.DEAD, event_ids=event_ids, receiver=receiver
+    )
+    if not queued:
+        click.echo("No dead deliveries match.")
+        return
+    click.echo(f"{_number(queued)} queued again")
+    _say_when(configuration, queued)
 
 
-@deliveries.command(epilog="Example: taskwatch deliveries drop --receiver gone --state pending")
+@deliveries.command(
+    short_help="Put deliveries away for good.",
+    epilog="Example: taskwatch deliveries drop --receiver gone --state pending",
+)
 @_events
 @_receiver
 @_all
@@ -122,8 +160,10 @@ def drop(
     from taskwatch.model.delivery import DeliveryState
 
     _require_choice(event_ids, receiver, everything=everything)
-    count = _changed(config, "drop", state=DeliveryState(state), event_ids=event_ids, receiver=receiver)
-    click.echo(f"{_counted(count)} dropped" if count else f"No {state} deliveries match.")
+    dropped = _changed(
+        _configuration(config), "drop", state=DeliveryState(state), event_ids=event_ids, receiver=receiver
+    )
+    click.echo(f"{_number(dropped)} dropped" if dropped else f"No {state} deliveries match.")
 
 
 def _require_choice(event_ids: tuple[str, ...], receiver: str | None, *, everything: bool) -> None:
@@ -131,23 +171,39 @@ def _require_choice(event_ids: tuple[str, ...], receiver: str | None, *, everyth
         raise click.UsageError("say which: EVENT_ID, --receiver NAME, or --all")
 
 
-def _changed(config: Path | None, change: str, *, event_ids: tuple[str, ...], **chosen: Any) -> int:
+def _configuration(config: Path | None) -> "Config":
+    return loaded(config or click.get_current_context().obj)  # as in: taskwatch deliveries -c FILE replay
+
+
+def _changed(config: "Config", change: str, *, event_ids: tuple[str, ...], **chosen: Any) -> Counter[str]:
+    """Let the change be done; return how many deliveries of each receiver it changed."""
     from datetime import UTC, datetime
 
-    from taskwatch.app import kinds
     from taskwatch.cli.explain import find_event
-    from taskwatch.config.load import find, load
     from taskwatch.store.desk import Desk
     from taskwatch.store.operations import operator
     from taskwatch.store.reader import StoreReader
 
-    before = click.get_current_context().obj  # as in: taskwatch deliveries -c FILE replay
-    path = load(find(config or before), kinds()).store.path
-    with StoreReader(path) as reader:
+    with StoreReader(config.store.path) as reader:
         events = [find_event(reader, event_id).id for event_id in event_ids]
-    with Desk(path, by=operator()) as desk:
-        return int(getattr(desk, change)(events=events, at=datetime.now(UTC), **chosen))
+    with Desk(config.store.path, by=operator()) as desk:
+        return Counter(getattr(desk, change)(events=events, at=datetime.now(UTC), **chosen))
 
 
-def _counted(count: int) -> str:
-    return "1 delivery" if count == 1 else f"{count} deliveries"
+def _number(changed: Counter[str]) -> str:
+    return counted(changed.total(), "delivery", "deliveries")
+
+
+def _say_when(config: "Config", queued: Counter[str]) -> None:
+    """Say what the deliveries wait for, if it is more than their turn."""
+    from taskwatch.store.lock import is_watched
+    from taskwatch.telemetry import printable
+
+    unknown = queued.keys() - {receiver.name for receiver in config.receivers}
+    for name in sorted(unknown):
+        click.echo(
+            printable(f"{name} is configured no more: its deliveries wait for a receiver of that name"),
+            err=True,
+        )
+    if queued.keys() - unknown and not is_watched(config.store.path):
+        click.echo("No daemon is running: the next taskwatch run sends them.", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
@@ -52,23 +52,21 @@ def explain(event_id: str, config: Path | None, as_json: bool) -> None:
 
     EVENT_ID may be cut, as tables show it, while no other event begins so.
     """
-    from taskwatch.app import kinds
     from taskwatch.cli.output import print_json
-    from taskwatch.config.load import find, load
     from taskwatch.store.reader import StoreReader
 
-    loaded = load(find(config), kinds())
-    with StoreReader(loaded.store.path) as reader:
+    configuration = loaded(config)
+    with StoreReader(configuration.store.path) as reader:
         event = find_event(reader, event_id)
         deliveries = reader.deliveries(event_id=event.id, limit=1000)[::-1]
         task = _task_now(reader, event)
     told = json.loads(event.body)
     if as_json:
-        print_json([_object(told, task, deliveries, loaded.route)])
+        print_json([_object(told, task, deliveries, configuration.route)])
         return
     for line in _page(event, told, task):
         click.echo(line)
-    for line in _deliveries(deliveries, loaded):
+    for line in _deliveries(deliveries, configuration):
         click.echo(line)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -88,6 +89,7 @@ def group(debug: bool) -> None:
 
 def main() -> NoReturn:
     """Run a command. Errors are one line each on standard error; the exit code says the rest."""
+    _occupy_standard_streams()
     debug, arguments = _taken(sys.argv[1:])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of few letters is no error
@@ -105,6 +107,18 @@ def main() -> NoReturn:
             click.echo(_priority() + line, err=True)
         code = error.exit_code if isinstance(error, TaskwatchError) else 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _occupy_standard_streams() -> None:
+    """Open the null device where a descriptor of 0, 1 or 2 is closed.
+
+    The next file opened would get its number: the store, into which a program or a library then wrote its errors.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
 
 
 def _priority() -> str:

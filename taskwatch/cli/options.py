@@ -1,10 +1,13 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what is read by them."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from taskwatch.config.configuration import Config
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -17,3 +20,11 @@ def config_option(command: Command) -> Command:
         metavar="FILE",
         help="Default: $TASKWATCH_CONFIG, ./taskwatch.yaml, /etc/taskwatch/taskwatch.yaml.",
     )(command)  # fmt: skip
+
+
+def loaded(config: Path | None) -> "Config":
+    """Return the configuration in this file, or in the first of those that are looked for. Raises ConfigError."""
+    from taskwatch.app import kinds
+    from taskwatch.config.load import find, load
+
+    return load(find(config), kinds())

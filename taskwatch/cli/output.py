@@ -24,8 +24,8 @@ COLOURS: Final = {
 
 
 def is_coloured() -> bool:
-    """Colour only on a terminal, and never against NO_COLOR (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    """Colour only on a terminal that knows colours, and never against NO_COLOR (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def coloured(text: str, word: str | None = None) -> str:
@@ -102,9 +102,9 @@ def _plain(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return the number with its noun: 1 task, 2 tasks."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return the number with its noun: 1 task, 2 tasks. The plural is given where an s does not make it."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def age(since: datetime, now: datetime) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,25 +33,24 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     from dataclasses import replace
 
     from taskwatch import telemetry
-    from taskwatch.app import kinds, require_secret
-    from taskwatch.config.load import find, load
-    from taskwatch.store.lock import is_held
+    from taskwatch.app import require_secret
+    from taskwatch.store.lock import is_watched
 
-    loaded = load(find(config), kinds())
-    require_secret(loaded)
+    configuration = loaded(config)
+    require_secret(configuration)
     # As configured: what a receiver of type log is given here counts as delivered.
-    telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
-    unknown = sorted(set(names) - {project.project.name for project in loaded.projects})
+    telemetry.configure(format_=configuration.log.format, level=configuration.log.level)
+    unknown = sorted(set(names) - {project.project.name for project in configuration.projects})
     if unknown:
-        raise click.BadParameter(f"no project {unknown[0]!r} in {loaded.path}", param_hint="--project")
+        raise click.BadParameter(f"no project {unknown[0]!r} in {configuration.path}", param_hint="--project")
     if names:
-        chosen = tuple(project for project in loaded.projects if project.project.name in names)
-        loaded = replace(loaded, projects=chosen)
+        chosen = tuple(project for project in configuration.projects if project.project.name in names)
+        configuration = replace(configuration, projects=chosen)
     if dry_run:
-        return asyncio.run(_glance(loaded, as_json))
-    if is_held(loaded.store.path):
-        return _ask(loaded, as_json)
-    return asyncio.run(_poll(loaded, as_json))
+        return asyncio.run(_glance(configuration, as_json))
+    if is_watched(configuration.store.path):
+        return _ask(configuration, as_json)
+    return asyncio.run(_poll(configuration, as_json))
 
 
 def _ask(config: "Config", as_json: bool) -> int:
@@ -89,8 +88,9 @@ async def _poll(config: "Config", as_json: bool) -> int:
     import asyncio
 
     from taskwatch.app import build, opened_store
+    from taskwatch.store.lock import Role
 
-    async with opened_store(config) as store, build(config, store=store) as app:
+    async with opened_store(config, role=Role.COMMAND) as store, build(config, store=store) as app:
         code = await _each(app.watches, as_json, commits=True)
         await app.housekeeper.keep_freshness()
         ends = await asyncio.gather(

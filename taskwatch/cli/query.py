@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 from taskwatch.cli.output import age, print_json, print_table
 
 if TYPE_CHECKING:
@@ -51,7 +51,13 @@ def filters(*options: Callable[[Command], Command]) -> Callable[[Command], Comma
 
     def declare(function: Command) -> Command:
         everywhere: tuple[Callable[[Command], Command], ...] = (
-            click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True),
+            click.option(
+                "--limit",
+                type=click.IntRange(1, 100_000),
+                default=100,
+                show_default=True,
+                help="At most so many.",
+            ),
             click.option("--json", "as_json", is_flag=True, help="Print JSON Lines."),
         )
         declared: list[Callable[[Command], Command]] = [
@@ -157,17 +163,15 @@ def events(config: Path | None, as_json: bool, **chosen: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 def projects(config: Path | None, project: str | None, as_json: bool) -> None:
     """List the projects: how fresh what is known of each is, when it is polled next, and what is in the way."""
-    from taskwatch.app import kinds
     from taskwatch.cli.standing import standings
-    from taskwatch.config.load import find, load
-    from taskwatch.store.lock import is_held
+    from taskwatch.store.lock import is_watched
     from taskwatch.store.reader import StoreReader
 
-    loaded = load(find(config), kinds())
-    is_running = is_held(loaded.store.path)
+    configuration = loaded(config)
+    is_running = is_watched(configuration.store.path)
     now = datetime.now(UTC)
-    with StoreReader(loaded.store.path) as reader:
-        rows = standings(loaded, reader.projects(limit=100_000), now=now, is_running=is_running)
+    with StoreReader(configuration.store.path) as reader:
+        rows = standings(configuration, reader.projects(limit=100_000), now=now, is_running=is_running)
     rows = [row for row in rows if project in (None, row.name)]
     if as_json:
         print_json(asdict(row) for row in rows)
@@ -197,11 +201,9 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
 
 @contextmanager
 def opened_reader(config: Path | None) -> Iterator["StoreReader"]:
-    from taskwatch.app import kinds
-    from taskwatch.config.load import find, load
     from taskwatch.store.reader import StoreReader
 
-    with StoreReader(load(find(config), kinds()).store.path) as reader:
+    with StoreReader(loaded(config).store.path) as reader:
         yield reader
 
 

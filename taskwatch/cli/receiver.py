@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
 @click.group(epilog="Example: taskwatch receiver test pipeline")
 def receiver() -> None:
-    """Try a receiver."""
+    """Try a receiver with an event that says it is a test."""
 
 
-@receiver.command(epilog="Example: taskwatch receiver test pipeline")
+@receiver.command(
+    short_help="Send a receiver an event that says it is a test.",
+    epilog="Example: taskwatch receiver test pipeline",
+)
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
 @config_option
@@ -26,23 +29,21 @@ def test(name: str, dry_run: bool, config: Path | None) -> None:
 
     The running daemon sends it, if there is one, with its own secrets; and it goes on with a receiver that it had paused (410).
     """
-    from taskwatch.app import kinds
     from taskwatch.cli.output import print_json
     from taskwatch.config.fields import nearest
-    from taskwatch.config.load import find, load
     from taskwatch.telemetry import printable
 
-    loaded = load(find(config), kinds())
-    names = [options.name for options in loaded.receivers]
+    configuration = loaded(config)
+    names = [options.name for options in configuration.receivers]
     if name not in names:
         raise click.BadParameter(
-            f"no receiver {name!r} in {loaded.path}; {nearest(name, names)}", param_hint="NAME"
+            f"no receiver {name!r} in {configuration.path}; {nearest(name, names)}", param_hint="NAME"
         )
-    options = loaded.receivers[names.index(name)]
+    options = configuration.receivers[names.index(name)]
     if dry_run:
         print_json([_sample(name)])
         return
-    event_id = _send(loaded, options)
+    event_id = _send(configuration, options)
     click.echo(printable(f"{name} accepted it: event {event_id}"))
 
 
@@ -64,9 +65,9 @@ def _send(config: "Config", options: "ReceiverOptions") -> str:
     from taskwatch.clock import SystemClock
     from taskwatch.engine.operate import try_receiver
     from taskwatch.model.operation import Action
-    from taskwatch.store.lock import is_held
+    from taskwatch.store.lock import is_watched
 
-    if is_held(config.store.path):
+    if is_watched(config.store.path):
         argument = {"receiver": options.name}
         outcome = ask(config.store.path, Action.RECEIVER_TEST, argument, within=options.timeout)
         return str(outcome["event_id"])

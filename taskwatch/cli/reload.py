@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 
 @click.command(epilog="Example: taskwatch reload")
@@ -14,20 +14,20 @@ def reload(config: Path | None) -> None:
 
     As SIGHUP does, but it says what came of it. A wrong file is refused (exit 78), and the daemon goes on with what it had.
     """
-    from taskwatch.app import kinds
     from taskwatch.cli.request import ask
-    from taskwatch.config.load import find, load
     from taskwatch.errors import ConfigError, TaskwatchError
     from taskwatch.model.operation import Action
-    from taskwatch.store.lock import is_held
+    from taskwatch.store.lock import is_watched
     from taskwatch.telemetry import printable
 
-    loaded = load(find(config), kinds())
-    if not is_held(loaded.store.path):
+    configuration = loaded(config)
+    store = configuration.store.path
+    if not is_watched(store):
         raise TaskwatchError(
-            f"no daemon holds {loaded.store.path}; taskwatch run reads {loaded.path} when it starts"
+            f"no daemon holds {store}; taskwatch run reads {configuration.path} when it starts. A daemon that was "
+            "started with another store.path cannot be found by this file: systemctl reload taskwatch, or restart it"
         )
-    outcome = ask(loaded.store.path, Action.RELOAD, {})
+    outcome = ask(store, Action.RELOAD, {})
     if problems := outcome.get("problems"):
         raise ConfigError(list(problems))
     for change in outcome["changes"] or ["nothing changed"]:

@@ -2,36 +2,51 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskwatch.model.operation import Action
 
+if TYPE_CHECKING:
+    from taskwatch.store.desk import Desk
+
 LOOK_SECONDS = 0.1  # from look to look
+PROBE_LOOKS = 10  # from one look whether there still is a daemon to the next
 NOTICE_SECONDS = 30.0  # for the daemon to answer, beside what the work itself may take
 
 
 def ask(store: Path, action: Action, argument: Mapping[str, Any], *, within: float = 0.0) -> dict[str, Any]:
     """Ask the daemon that holds the store, and wait for what becomes of it; `within` seconds for the work itself.
 
-    Raises TaskwatchError where the daemon says that it could not, or says nothing.
+    Raises TaskwatchError where the daemon says that it could not, says nothing, or ends.
     """
-    import time
     from datetime import UTC, datetime
 
     from taskwatch.errors import RequestError
     from taskwatch.store.desk import Desk
     from taskwatch.store.operations import operator
 
-    limit = NOTICE_SECONDS + within
     with Desk(store, by=operator()) as desk:
         request = desk.ask(action, argument, at=datetime.now(UTC))
-        until = time.monotonic() + limit
-        while (outcome := desk.outcome(request)) is None:
-            if time.monotonic() > until:
-                raise RequestError(
-                    f"the daemon has not answered within {limit:g} s; its log says more, and it may still do it"
-                )
-            time.sleep(LOOK_SECONDS)
+        outcome = _outcome(desk, request, store, limit=NOTICE_SECONDS + within)
     if "error" in outcome:
         raise RequestError(str(outcome["error"]))
     return outcome
+
+
+def _outcome(desk: "Desk", request: int, store: Path, *, limit: float) -> dict[str, Any]:
+    import time
+
+    from taskwatch.errors import RequestError
+    from taskwatch.store.lock import is_watched
+
+    for look in range(int(limit / LOOK_SECONDS)):
+        # Before the outcome is looked at: a daemon may answer, and then end.
+        has_ended = look % PROBE_LOOKS == 0 and not is_watched(store)
+        if (outcome := desk.outcome(request)) is not None:
+            return outcome
+        if has_ended:
+            raise RequestError("the daemon ended before it answered; nothing is known of what it did")
+        time.sleep(LOOK_SECONDS)
+    raise RequestError(
+        f"the daemon has not answered within {limit:g} s; its log says more, and it may still do it"
+    )

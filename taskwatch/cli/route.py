@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskwatch.cli.guide import GuidingGroup
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config, WatchedProject
@@ -33,15 +33,13 @@ def test(attributes: tuple[str, ...], config: Path | None, as_json: bool) -> Non
     instance_id, from, to, fail_reason or label_NAME. What is not given is empty, but for what a
     configured project and the type decide. Nothing is sent, and no store is read.
     """
-    from taskwatch.app import kinds
-    from taskwatch.config.load import find, load
     from taskwatch.core.route import route as routed
 
     given = _given(attributes)
-    loaded = load(find(config), kinds())
-    asked = given | _implied(loaded, given)
-    hops = routed(loaded.route, asked)
-    steps = list(_walk(loaded.route, asked))
+    configuration = loaded(config)
+    asked = given | _implied(configuration, given)
+    hops = routed(configuration.route, asked)
+    steps = list(_walk(configuration.route, asked))
     if as_json:
         from taskwatch.cli.output import print_json
 
@@ -49,7 +47,7 @@ def test(attributes: tuple[str, ...], config: Path | None, as_json: bool) -> Non
         print_json([{"attributes": asked, "receivers": receivers, "routes": [step.row() for step in steps]}])
         return
     _show(asked, given, steps)
-    _print_receivers(loaded, {hop.receiver: hop.path for hop in hops})
+    _print_receivers(configuration, {hop.receiver: hop.path for hop in hops})
 
 
 def _given(written: tuple[str, ...]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 
 @click.command(epilog="Example: taskwatch run -c /etc/taskwatch/taskwatch.yaml")
@@ -19,14 +19,13 @@ def run(config: Path | None, wait: bool) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
     from taskwatch import telemetry
-    from taskwatch.app import kinds, require_secret, warnings_of, watch
-    from taskwatch.config.load import find, load
+    from taskwatch.app import require_secret, warnings_of, watch
 
-    loaded = load(find(config), kinds())
-    require_secret(loaded)
-    telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
+    configuration = loaded(config)
+    require_secret(configuration)
+    telemetry.configure(format_=configuration.log.format, level=configuration.log.level)
     log = telemetry.logger()
-    log.info("configuration_read", path=str(loaded.path.resolve()), files=len(loaded.files))
-    for warning in warnings_of(loaded):
+    log.info("configuration_read", path=str(configuration.path.resolve()), files=len(configuration.files))
+    for warning in warnings_of(configuration):
         log.warning("configuration_warning", warning=warning)
-    asyncio.run(watch(loaded, wait=wait))
+    asyncio.run(watch(configuration, wait=wait))

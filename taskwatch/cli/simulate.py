@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN_PROJECTS = 20
 
 
-@click.command()
+@click.command(epilog="Example: taskwatch simulate --speed 60 --verbose")
 @click.option(
     "--listen", default="127.0.0.1:9799", show_default=True, metavar="ADDR", help="Port 0: a free one."
 )
@@ -55,10 +55,7 @@ def simulate(
     tasks_per_day: int,
     verbose: bool,
 ) -> None:
-    """Simulate the cloud, to try a configuration against.
-
-    Example: taskwatch simulate --speed 60 --verbose
-    """
+    """Serve a simulated cloud, to try a configuration against."""
     from taskwatch.simulator.server import SimulatedCloud
 
     cloud = SimulatedCloud(

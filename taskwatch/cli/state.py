@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from taskwatch.cli.guide import GuidingGroup
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
-    from taskwatch.config.configuration import Config
     from taskwatch.store.upkeep import Inspection
 
 GAPS = 1  # the exit code
@@ -40,7 +39,7 @@ def backup(file: Path, config: Path | None) -> None:
     from taskwatch.store.backup import backup as copied
     from taskwatch.telemetry import printable
 
-    size = copied(_loaded(config).store.path, file)
+    size = copied(loaded(config).store.path, file)
     click.echo(printable(f"{file}: {_size(size)}, checked"))
 
 
@@ -57,14 +56,14 @@ def check(config: Path | None, as_json: bool) -> int:
     from datetime import UTC, datetime, timedelta
 
     from taskwatch.cli.output import print_json
-    from taskwatch.store.lock import is_held
+    from taskwatch.store.lock import is_watched
     from taskwatch.store.upkeep import inspect
     from taskwatch.telemetry import printable
 
-    store = _loaded(config).store
+    store = loaded(config).store
     kept_since = datetime.now(UTC) - timedelta(seconds=store.retention)
     found = inspect(store.path, kept_since=kept_since)
-    held = is_held(store.path)
+    held = is_watched(store.path)
     if as_json:
         print_json([_row(found, store.path, is_held=held)])
     else:
@@ -88,10 +87,10 @@ def init(config: Path | None) -> None:
     from taskwatch.store.operations import operator
     from taskwatch.store.upkeep import begin_anew
 
-    loaded = _loaded(config)
-    path, by = loaded.store.path, operator()
+    configuration = loaded(config)
+    path, by = configuration.store.path, operator()
     renewal = begin_anew(path, by=by, at=datetime.now(UTC))
-    telemetry.configure(format_=loaded.log.format, level="info")
+    telemetry.configure(format_=configuration.log.format, level="info")
     telemetry.logger().info(
         "state_init", by=by, store=str(path), id=renewal.identity, moved=len(renewal.moved)
     )
@@ -99,13 +98,6 @@ def init(config: Path | None) -> None:
         click.echo(telemetry.printable(f"moved {old} to {new}"))
     click.echo(telemetry.printable(f"{path} is new, with id {renewal.identity}"))
     click.echo(NEW_BASELINE if renewal.moved else "There was none before.")
-
-
-def _loaded(config: Path | None) -> "Config":
-    from taskwatch.app import kinds
-    from taskwatch.config.load import find, load
-
-    return load(find(config), kinds())
 
 
 def _describe(found: "Inspection", path: Path, *, is_held: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from taskwatch.cli.options import config_option
+from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
     from taskwatch.cli.vigil import CloudView, Sight, View, Vigil
@@ -47,14 +47,12 @@ def wait(job_ids: tuple[str, ...], config: Path | None, timeout: float | None, a
     import asyncio
 
     from taskwatch import telemetry
-    from taskwatch.app import kinds
     from taskwatch.cli.vigil import Vigil
-    from taskwatch.config.load import find, load
 
-    loaded = load(find(config), kinds())
-    telemetry.configure(format_=loaded.log.format, level=loaded.log.level)
+    configuration = loaded(config)
+    telemetry.configure(format_=configuration.log.format, level=configuration.log.level)
     vigil = Vigil(job_ids, tell=_tell_json if as_json else _tell)
-    asyncio.run(_wait(vigil, loaded, timeout))
+    asyncio.run(_wait(vigil, configuration, timeout))
     return 0 if vigil.is_success else NOT_COMPLETED
 
 
@@ -76,13 +74,13 @@ async def _follow(vigil: "Vigil", config: "Config", stack: AsyncExitStack) -> No
     import asyncio
 
     from taskwatch.cli.vigil import StoreView
-    from taskwatch.store.lock import is_held
+    from taskwatch.store.lock import is_watched
 
     store = StoreView(config.store.path, patience=_patience(config))
     cloud: CloudView | None = None
     while not vigil.is_over:
         view: View = store
-        if not is_held(config.store.path):
+        if not is_watched(config.store.path):
             cloud = cloud or await _open_cloud(config, stack)
             view = cloud
         pause = await view.look(vigil)

@@ -63,9 +63,7 @@ def inspect_secrets(secrets: Iterable[PlacedSecret]) -> Inspection:
             unreadable.append(placed.problem(str(error)).line())
             continue
         if placed.file is not None and _is_readable_by_all(placed.file):
-            text = (
-                f"everybody on this machine can read {placed.file}; chmod 600 it, or 640 with a group that the daemon has"
-            )
+            text = f"everybody on this machine can read {placed.file}; chmod 600 it, or 640 with a group that the daemon has"
             exposed.append(placed.problem(text).line())
     return Inspection(exposed=tuple(exposed), unreadable=tuple(unreadable), notes=tuple(notes))
 

@@ -8,6 +8,7 @@ Invariants:
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ class _UnreadableError(Exception):
 
 def _text(file: Path) -> str:
     try:
+        if stat.S_ISFIFO(file.stat().st_mode):  # to open one waits for a writer, perhaps for ever
+            raise _UnreadableError(None, "a pipe; write it to a file")
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except OSError as error:

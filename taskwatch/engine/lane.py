@@ -72,11 +72,11 @@ class Lane:
         self._rules = rules
         self._clock = clock
         self._rng = rng
-        self._unbound_log = log
         self._log = log.bind(receiver=receiver)
         self._wake = asyncio.Event()
         self._has_more = True  # the store may hold pending deliveries that are not in memory
         self._stopping = False
+        self._gently = False
         self._breaker = Breaker(delay=self._delay, initial=rules.initial)
         self._queue = Queue()
         self._attempts: set[asyncio.Task[None]] = set()
@@ -92,18 +92,16 @@ class Lane:
         self._has_more = True
         self._wake.set()
 
-    def adopt(self, *, receiver: str, notifier: Notifier, rules: LaneRules) -> None:
-        """Go on with the same queue through another notifier, by other rules, under another name perhaps.
+    def adopt(self, *, notifier: Notifier, rules: LaneRules) -> None:
+        """Go on with the same queue through another notifier, by other rules.
 
         Attempts in flight end with the notifier that they began with; then it is closed.
         """
         closing = asyncio.create_task(_close_after(tuple(self._attempts), self._notifier))
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
-        self.receiver = receiver
         self._notifier = notifier
         self._rules = rules
-        self._log = self._unbound_log.bind(receiver=receiver)
         self.trust()
 
     @property
@@ -117,9 +115,10 @@ class Lane:
         self._queue.hasten()
         self.wake()
 
-    def stop(self) -> None:
-        """Ask for the end: nothing new is begun."""
+    def stop(self, *, gently: bool = False) -> None:
+        """Ask for the end: nothing new is begun. `gently`: what is in flight gets all the time it was begun with."""
         self._stopping = True
+        self._gently = gently
         self._wake.set()
 
     async def close(self) -> None:
@@ -127,7 +126,7 @@ class Lane:
         await asyncio.gather(*self._closings, self._notifier.close())
 
     async def run(self, *, drain: float = 10.0) -> None:
-        """Deliver until stopped; then give what is in flight `drain` seconds.
+        """Deliver until stopped; then give what is in flight `drain` seconds, unless it was stopped gently.
 
         Raises what ended the store for good.
         """
@@ -141,10 +140,10 @@ class Lane:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._patience()):
                         await self._wake.wait()
+            await self._drain(self._rules.timeout if self._gently else drain)
         except BaseException:
             await self._drain(0.0)  # no attempt outlives its lane
             raise
-        await self._drain(drain)
         if self._fatal is not None:
             raise self._fatal
 
@@ -184,6 +183,7 @@ class Lane:
                 self._unreadable(error)
                 return
             self._is_unreadable = False
+            self.passed_at = self._clock.monotonic()  # a slow disk is no lane that hangs
             for queued in fresh:
                 self._queue.add(queued, now=self._clock.monotonic(), successes=self._breaker.successes)
             self._has_more |= len(fresh) == REFILL

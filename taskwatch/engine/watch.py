@@ -102,11 +102,15 @@ class Watch:
         if not listing.complete:
             failure = listing.failure
             cause = failure.cause.value if isinstance(failure, CloudError) else "moving_list"
-            self._fails(
-                "listing_incomplete", cause=f"incomplete {cause}", error=str(failure), rows=listing.rows
-            )
+            error = str(failure or "the list moved while it was read")
+            self._fails("listing_incomplete", cause=f"incomplete {cause}", error=error, rows=listing.rows)
         elif not listing.clean:
-            self._fails("rows_quarantined", cause="quarantine", rows=listing.quarantined)
+            self._fails(
+                "rows_quarantined",
+                cause="quarantine",
+                error="rows without a usable id or status; the others count",
+                rows=listing.quarantined,
+            )
         elif self._causes:
             seconds = round(self._clock.monotonic() - self._since, 1)
             self._log.info(

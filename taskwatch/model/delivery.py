@@ -99,5 +99,5 @@ class RemovedReceiver:
     """A receiver that is configured no more, for which deliveries wait."""
 
     name: str
-    since: datetime  # when its absence was seen first
+    since: datetime | None  # when it was noted that it is; None: not yet
     pending: int

@@ -21,7 +21,7 @@ class Operation:
     """One row of the record of operations. `outcome` is None until it is done."""
 
     id: int
-    action: Action
+    action: str  # an Action, or one that only a newer taskwatch knows
     argument: dict[str, Any]  # JSON: what exactly
     by: str
     at: datetime

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from taskwatch.clock import Clock
 from taskwatch.errors import StoreFailedError, StoreLostError, TaskwatchError
-from taskwatch.model.operation import Action, Operation
+from taskwatch.model.operation import Operation
 from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
@@ -28,70 +28,93 @@ class Attendant:
         store: SqliteStore,
         clock: Clock,
         log: Logger,
-        doers: Mapping[Action, Doer],
+        doers: Mapping[str, Doer],
         changed: Callable[[], None],
     ) -> None:
-        """`doers` take the argument of a request and return its outcome. `changed`: somebody wrote to the store."""
+        """`doers`, by action, take the argument of a request and return its outcome. `changed`: somebody wrote."""
         self.passed_at = clock.monotonic()
         self._store = store
         self._clock = clock
         self._log = log
         self._doers = doers
         self._changed = changed
+        self._seen: int | None = None  # the version of the data in which nothing is left to attend to
+        self._is_failing = False
         self._requests: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Attend until cancelled. Raises StoreLostError."""
-        is_failing = False
-        await self._once(self._store.give_up_requests)
         try:
+            step = self._store.give_up_requests  # before anything is done
             while True:
-                failed = await self._once(self._look)
-                if failed is not None and not is_failing:
-                    self._log.warning("operators_not_attended", error=failed)
-                is_failing = failed is not None
-                self.passed_at = self._clock.monotonic()
+                if await self._succeeds(step):
+                    step = self._look
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             for request in self._requests:
                 request.cancel()
+            await asyncio.gather(*self._requests, return_exceptions=True)
 
-    async def _once(self, step: Callable[[], Awaitable[None]]) -> str | None:
+    async def _succeeds(self, step: Callable[[], Awaitable[None]]) -> bool:
         try:
             await step()
         except StoreFailedError as error:
-            return str(error)
-        return None
+            log = self._log.debug if self._is_failing else self._log.warning
+            log("operators_not_attended", error=str(error))
+            self._is_failing = True
+        else:
+            self._is_failing = False
+        self.passed_at = self._clock.monotonic()
+        return not self._is_failing
 
     async def _look(self) -> None:
-        if not await self._store.is_changed_outside():
+        version = await self._store.data_version()
+        if version == self._seen:
             return
         self._changed()
-        operations = await self._store.unlogged_operations()
-        for operation in operations:
-            self._log.info(
-                "operator_acted",
-                action=operation.action.value,
-                by=operation.by,
-                at=operation.at.isoformat(timespec="seconds"),
-                argument=json.dumps(operation.argument),
-            )
-        await self._store.mark_logged(operation.id for operation in operations)
-        for operation in operations:
-            if operation.outcome is None:
-                request = asyncio.create_task(self._do(operation), name=f"operation {operation.id}")
-                self._requests.add(request)
-                request.add_done_callback(self._requests.discard)
+        while operations := await self._store.unlogged_operations():
+            for operation in operations:
+                self._tell(operation)
+            await self._store.mark_logged(operation.id for operation in operations)
+            for operation in operations:
+                self._begin(operation)
+        self._seen = version  # only now: what failed on the way is looked at again
+
+    def _tell(self, operation: Operation) -> None:
+        self._log.info(
+            "operator_acted",
+            action=operation.action,
+            by=operation.by,
+            at=operation.at.isoformat(timespec="seconds"),
+            argument=json.dumps(operation.argument),
+        )
+
+    def _begin(self, operation: Operation) -> None:
+        if operation.outcome is not None:
+            return  # it is done already
+        request = asyncio.create_task(self._do(operation), name=f"operation {operation.id}")
+        self._requests.add(request)
+        request.add_done_callback(self._requests.discard)
 
     async def _do(self, operation: Operation) -> None:
         try:
-            outcome = await self._doers[operation.action](operation.argument)
+            outcome = await self._outcome(operation)
+            await self._store.answer(operation.id, outcome)
         except StoreLostError:
             return  # the daemon ends
+        except StoreFailedError as error:
+            self._log.warning("operation_not_answered", action=operation.action, error=str(error))
+
+    async def _outcome(self, operation: Operation) -> dict[str, Any]:
+        doer = self._doers.get(operation.action)
+        if doer is None:
+            return {"error": f"this daemon is of a taskwatch that has no {operation.action}: restart it"}
+        try:
+            return await doer(operation.argument)
+        except StoreLostError:
+            raise
         except TaskwatchError as error:
-            outcome = {"error": str(error), "exit_code": error.exit_code}
+            return {"error": str(error)}
         except Exception as error:  # noqa: BLE001  (a mistake of ours in one request must not stop the daemon)
-            outcome = {"error": f"{type(error).__name__}: a bug in taskwatch; its log says where"}
-            self._log.error("operation_broken", action=operation.action.value, exc_info=error)
-        if (failed := await self._once(lambda: self._store.answer(operation.id, outcome))) is not None:
-            self._log.warning("operation_not_answered", action=operation.action.value, error=failed)
+            self._log.error("operation_broken", action=operation.action, exc_info=error)
+            return {"error": f"{type(error).__name__}: a bug in taskwatch; its log says where"}

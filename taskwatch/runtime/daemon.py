@@ -1,4 +1,4 @@
-"""The running daemon: it polls, delivers, keeps house, attends to operators, and reloads.
+"""The daemon: it polls, delivers, keeps house, attends to operators, and reloads.
 
 A reload builds everything that can fail beside what runs; then comes one switch. Pollers and lanes
 that go on being configured go on living: what they know of their project or queue stays known.
@@ -13,24 +13,25 @@ from taskwatch.clock import Clock
 from taskwatch.config.configuration import Config, WatchedProject
 from taskwatch.config.difference import differences, renamed_receivers
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.engine.lane import Lane, LaneRules
+from taskwatch.engine.lane import Lane
 from taskwatch.engine.operate import try_receiver
-from taskwatch.engine.poller import PollRules
 from taskwatch.engine.ports import Notifier, TaskSource
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import ConfigError, StoreFailedError, StoreLostError, TaskwatchError
 from taskwatch.model.operation import Action
 from taskwatch.model.project import Identity
 from taskwatch.runtime.attendant import Attendant
-from taskwatch.runtime.housekeeping import FRESHNESS_SECONDS, Housekeeper
+from taskwatch.runtime.housekeeping import Housekeeper
 from taskwatch.runtime.lanes import Lanes
 from taskwatch.runtime.lifecycle import serve
+from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.scheduler import Scheduler
 from taskwatch.runtime.systemd import Systemd, feed
 from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
 HAND_OVER_SECONDS: Final = 1.0  # from try to try
+READING_SECONDS: Final = 60.0  # for the configuration: its files may lie on a disk that hangs
 HANGING_SECONDS: Final = 60.0  # without progress, for what looks about itself each second
 
 
@@ -55,7 +56,7 @@ class Parts(Protocol):
 
 
 class Daemon:
-    """The parts of one configuration, built and not yet running."""
+    """The parts of one configuration, built; `run` lets them run, `reload` gives them another one."""
 
     def __init__(
         self, config: Config, *, parts: Parts, store: SqliteStore, clock: Clock, log: Logger, systemd: Systemd
@@ -69,6 +70,7 @@ class Daemon:
         self._scheduler = Scheduler(clock)
         self._running = Lanes()
         self._reloading = asyncio.Lock()
+        self._is_stopping = False
         self._watches: dict[Identity, Watch] = {}
         self._lanes: dict[str, Lane] = {}
         self.housekeeper = Housekeeper(
@@ -110,7 +112,7 @@ class Daemon:
 
     def edge(self) -> None:
         """Say that the trouble of a project began or ended."""
-        self._scheduler.hasten(FRESHNESS_SECONDS)
+        self._scheduler.hasten("freshness")
 
     async def run(self, stop: asyncio.Event, *, hang_up: asyncio.Event | None = None) -> None:
         """Poll and deliver until `stop` is set; reload whenever `hang_up` is.
@@ -119,8 +121,8 @@ class Daemon:
         """
         for identity, watch in self._watches.items():
             self._scheduler.add(identity, watch.tick)
-        self._scheduler.add(FRESHNESS_SECONDS, self._stay_fresh)
-        self._scheduler.add(Housekeeper, self.housekeeper.prune)
+        self._scheduler.add("freshness", self._stay_fresh)
+        self._scheduler.add("prune", self.housekeeper.prune)
         await self.housekeeper.name_removed()
         for lane in self._lanes.values():
             self._running.begin(lane)
@@ -131,9 +133,11 @@ class Daemon:
         await serve(
             scheduler=self._scheduler,
             lanes=self._running,
-            others={
+            doing={
                 "attendant": self._attendant.run(),
                 "reload": self._reload_on(hang_up or asyncio.Event()),
+            },
+            watching={
                 "watchdog": feed(self._systemd, self._hanging, log=self._log),
                 "lost": self._lost(),
             },
@@ -151,43 +155,61 @@ class Daemon:
         async with self._reloading:
             self._systemd.reloading()
             try:
-                config = await asyncio.to_thread(self._parts.read, self.config)
+                config, opened = await self._prepared()
                 changes = differences(self.config, config)
-                await self._switch(config)
-            except TaskwatchError as error:
-                self._log.error(
-                    "reload_refused", problems=str(error).splitlines(), remains="the old configuration"
-                )
-                raise
+                await self._switch(config, opened)
             finally:
-                self._systemd.ready(self._status())
+                if not self._is_stopping:
+                    self._systemd.ready(self._status())
             self._log.info("configuration_reloaded", changes=list(changes) or "none")
-            for warning in self._parts.warnings(config):
+            for warning in await asyncio.to_thread(self._parts.warnings, config):
                 self._log.warning("configuration_warning", warning=warning)
             return changes
 
-    async def _switch(self, config: Config) -> None:
+    async def _prepared(self) -> tuple[Config, dict[str, Notifier]]:
+        """Do all that can fail: read the file, open the receivers that are new or changed."""
+        opened: dict[str, Notifier] = {}
+        known = {options.name: options for options in self.config.receivers}
+        try:
+            config = await self._read()
+            for options in config.receivers:
+                if known.get(options.name) != options:
+                    opened[options.name] = self._parts.notifier(options)
+        except Exception as error:
+            for notifier in opened.values():
+                await notifier.close()
+            problems = str(error).splitlines() if isinstance(error, TaskwatchError) else [repr(error)]
+            self._log.error("reload_refused", problems=problems, remains="the old configuration")
+            raise
+        return config, opened
+
+    async def _read(self) -> Config:
+        try:
+            async with asyncio.timeout(READING_SECONDS):
+                return await asyncio.to_thread(self._parts.read, self.config)
+        except TimeoutError as error:
+            raise ConfigError(
+                [f"{self.config.path}: could not be read within {READING_SECONDS:g} s; see to its disk"]
+            ) from error
+
+    async def _switch(self, config: Config, opened: Mapping[str, Notifier]) -> None:
         """Be configured like this from now on.
 
-        First all that can fail, which is opening the new receivers. Then the pollers, all at once: what
-        is recorded from then on is routed anew. Then what was recorded for a renamed receiver follows
-        it; last the lanes.
+        First the pollers, all at once: what is recorded from then on is routed anew. Then lanes of which
+        the receiver went or got another name begin nothing new; and what was recorded for a renamed
+        receiver follows it, before a lane of the new name begins.
         """
-        old = self.config
-        renamed = renamed_receivers(old, config)
-        known = {options.name: options for options in old.receivers}
-        opened = {
-            options.name: self._parts.notifier(options)
-            for options in config.receivers
-            if known.get(options.name) != options
-        }
-        self.config = config
+        old, self.config = self.config, config
         self.housekeeper.retention = config.store.retention
         telemetry.set_level(config.log.level)
         self._switch_projects(old, config)
+        renamed = renamed_receivers(old, config)
+        leaving = self._retire_lanes(config)
         if renamed:
             await self._hand_over(renamed)
-        self._switch_receivers(config, opened, renamed)
+        former = {name: leaving[old_name] for old_name, name in renamed.items()}
+        for options in config.receivers:
+            self._switch_receiver(options, opened, after=former.get(options.name))
         await self.housekeeper.name_removed()
 
     def _switch_projects(self, old: Config, config: Config) -> None:
@@ -200,7 +222,7 @@ class Daemon:
                 continue
             self._watches[identity].poller.adopt(
                 project=watched.project,
-                rules=rules_of(watched),
+                rules=poll_rules(watched),
                 source=self._parts.source(watched, config),
                 routes=config.route,
             )
@@ -212,28 +234,22 @@ class Daemon:
             # A poll under way may still end: what it records goes where everything goes from now on.
             self._watches.pop(identity).poller.reroute(config.route)
 
-    def _switch_receivers(
-        self, config: Config, opened: Mapping[str, Notifier], renamed: Mapping[str, str]
+    def _retire_lanes(self, config: Config) -> dict[str, asyncio.Task[None]]:
+        """Let the lanes of receivers that have gone end; return what is left of them."""
+        gone = self._lanes.keys() - {options.name for options in config.receivers}
+        return {name: self._running.retire(self._lanes.pop(name)) for name in gone}
+
+    def _switch_receiver(
+        self, options: ReceiverOptions, opened: Mapping[str, Notifier], *, after: asyncio.Task[None] | None
     ) -> None:
-        for old_name, name in renamed.items():
-            self._lanes[name] = self._lanes.pop(old_name)
-        names = {options.name for options in config.receivers}
-        for name in self._lanes.keys() - names:
-            self._running.retire(self._lanes.pop(name))
-        for options in config.receivers:
-            notifier = opened.get(options.name)
-            if notifier is None:
-                continue
-            if options.name in self._lanes:
-                self._lanes[options.name].adopt(
-                    receiver=options.name, notifier=notifier, rules=lane_rules_of(options)
-                )
-            else:
-                lane = self._lanes[options.name] = self._parts.lane(options, notifier)
-                self._running.begin(lane)
-        for lane in self._lanes.values():
-            if lane.is_paused:
-                lane.trust()
+        lane = self._lanes.get(options.name)
+        if lane is None:
+            lane = self._lanes[options.name] = self._parts.lane(options, opened[options.name])
+            self._running.begin(lane, after=after)
+        elif options.name in opened:
+            lane.adopt(notifier=opened[options.name], rules=lane_rules(options))
+        elif lane.is_paused:
+            lane.trust()
 
     async def _hand_over(self, renamed: Mapping[str, str]) -> None:
         log = self._log.warning
@@ -275,7 +291,8 @@ class Daemon:
         event = await try_receiver(
             self._parts.notifier(options), receiver=name, timeout=options.timeout, clock=self._clock
         )
-        self._lanes[name].trust()
+        if (lane := self._lanes.get(name)) is not None:  # unless a reload took it away meanwhile
+            lane.trust()
         return {"event_id": event.id}
 
     async def _stay_fresh(self) -> float:
@@ -290,6 +307,7 @@ class Daemon:
         return f"watching {projects} for {receivers}{trouble}"
 
     def _stopping(self) -> None:
+        self._is_stopping = True
         self._log.info("stopping")
         self._systemd.stopping()
 
@@ -313,32 +331,14 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def rules_of(project: WatchedProject) -> PollRules:
-    return PollRules(
-        cadence=project.interval,
-        baseline=project.baseline,
-        failure_severities=project.severity,
-        include=project.include,
-        exclude=project.exclude,
-    )
-
-
-def lane_rules_of(options: ReceiverOptions) -> LaneRules:
-    return LaneRules(
-        timeout=options.timeout,
-        initial=options.retry.initial,
-        maximum=options.retry.max,
-        horizon=options.retry.horizon,
-    )
-
-
 async def _polled(watch: Watch) -> dict[str, Any]:
     """Poll now, and say what came of it."""
     poll = await watch.poll()
     trouble = watch.condition.trouble
+    is_partial = poll is None or not poll.listing.complete
     return {
         "project": watch.poller.project.name,
         "rows": None if poll is None else poll.listing.rows,
         "events": [] if poll is None else [event.id for event in poll.events],
-        "error": None if trouble is None else trouble.error,
+        "error": trouble.error if is_partial and trouble is not None else None,
     }

@@ -99,21 +99,22 @@ class Housekeeper:
                 "receiver_missing",
                 receiver=receiver.name,
                 pending=receiver.pending,
-                kept_until=(receiver.since + QUEUE_KEPT).isoformat(timespec="seconds"),
-                remedy="configure a receiver of this name again, and it gets them",
+                remedy="configure a receiver of this name within seven days, and it gets them",
             )
 
     async def _drop_removed(self) -> None:
+        """Note which receivers are removed, and put away what waits for those that have long been."""
         before = self._clock.now() - QUEUE_KEPT
+        await self._store.note_removed(frozenset(self._receivers()))
         for receiver in await self._removed():
-            if receiver.since < before:
+            if receiver.since is not None and receiver.since < before:
+                dropped = await self._store.drop_removed(receiver.name)
                 self._log.error(
                     "deliveries_dropped",
                     receiver=receiver.name,
-                    deliveries=receiver.pending,
+                    deliveries=dropped,
                     why="the receiver was removed seven days ago",
                 )
-        await self._store.drop_removed(before)
 
     async def _removed(self) -> list[RemovedReceiver]:
         return await self._store.removed_receivers(frozenset(self._receivers()))

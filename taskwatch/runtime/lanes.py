@@ -1,6 +1,7 @@
 """The lanes that run, each in a task of its own: receivers come and go with reloads."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Final
 
 from taskwatch.engine.lane import RELOAD_SECONDS, Lane
@@ -18,19 +19,23 @@ class Lanes:
         self._failed = asyncio.Event()
         self._failure: BaseException | None = None
 
-    def begin(self, lane: Lane) -> None:
-        """Let the lane deliver; if another of its name is still leaving, after that."""
-        before = self._leaving.get(lane.receiver)
+    def begin(self, lane: Lane, *, after: asyncio.Task[None] | None = None) -> None:
+        """Let the lane deliver, once what is `after` has ended, and any lane of its name that is still leaving.
+
+        Two lanes with the same deliveries would send the same twice.
+        """
+        before = {task for task in (after, self._leaving.get(lane.receiver)) if task is not None}
         task = asyncio.create_task(_live(lane, before), name=f"lane {lane.receiver}")
         self._tasks[lane] = task
         task.add_done_callback(self._ended)
 
-    def retire(self, lane: Lane) -> None:
+    def retire(self, lane: Lane) -> asyncio.Task[None]:
         """Let the lane finish what is in flight, and begin nothing new. What waits stays in the store."""
-        lane.stop()
+        lane.stop(gently=True)
         name = lane.receiver
         leaving = self._leaving[name] = self._tasks.pop(lane)
         leaving.add_done_callback(lambda ended: self._left(name, ended))
+        return leaving
 
     async def run(self) -> None:
         """Wait until a lane fails, and raise what it raised."""
@@ -39,10 +44,16 @@ class Lanes:
         raise self._failure
 
     async def stop(self) -> None:
-        """Stop all lanes; return when they have drained."""
+        """Stop all lanes; return when they have drained. What still takes longer is cut short."""
         for lane in self._tasks:
             lane.stop()
-        await asyncio.gather(*self._tasks.values(), *self._leaving.values(), return_exceptions=True)
+        tasks = {*self._tasks.values(), *self._leaving.values()}
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=DRAIN_SECONDS + 1)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def hanging(self, now: float) -> str | None:
         """Name a lane that makes no progress."""
@@ -61,10 +72,10 @@ class Lanes:
             del self._leaving[name]
 
 
-async def _live(lane: Lane, before: asyncio.Task[None] | None) -> None:
-    if before is not None:
-        await asyncio.wait({before})  # two lanes of one receiver would send the same twice
+async def _live(lane: Lane, before: Iterable[asyncio.Task[None]]) -> None:
     try:
+        for task in before:
+            await asyncio.wait({task})
         await lane.run(drain=DRAIN_SECONDS)
     finally:
         await lane.close()

@@ -49,28 +49,33 @@ async def serve(
     *,
     scheduler: Scheduler,
     lanes: Lanes,
-    others: Mapping[str, Coroutine[Any, Any, None]],
+    doing: Mapping[str, Coroutine[Any, Any, None]],
+    watching: Mapping[str, Coroutine[Any, Any, None]],
     stop: asyncio.Event,
     stopping: Callable[[], None],
 ) -> None:
     """Poll and deliver until `stop` is set; then end in order. Raises what ends the daemon.
 
-    The scheduler goes first: polls in flight are cancelled, nothing of them was committed. Then the
-    lanes finish the sends in flight, for a bounded time. `others` run as long as all of it does.
+    The scheduler goes first: polls in flight are cancelled, nothing of them was committed; and with it
+    what is `doing` something that could begin a lane anew. Then the lanes finish the sends in flight,
+    for a bounded time. What is `watching` over all that goes last.
     """
-    polling = asyncio.create_task(scheduler.run(), name="scheduler")
-    delivering = asyncio.create_task(lanes.run(), name="lanes")
-    beside = [asyncio.create_task(other, name=name) for name, other in others.items()]
+    active = [
+        asyncio.create_task(scheduler.run(), name="scheduler"),
+        *(asyncio.create_task(work, name=name) for name, work in doing.items()),
+    ]
+    passive = [
+        asyncio.create_task(lanes.run(), name="lanes"),
+        *(asyncio.create_task(work, name=name) for name, work in watching.items()),
+    ]
     asked = asyncio.create_task(stop.wait(), name="stop")
     try:
-        done, _ = await asyncio.wait(
-            [polling, delivering, *beside, asked], return_when=asyncio.FIRST_COMPLETED
-        )
+        done, _ = await asyncio.wait([*active, *passive, asked], return_when=asyncio.FIRST_COMPLETED)
     finally:
         stopping()
-        await _cancelled(polling)
+        await _cancelled(*active)
         await lanes.stop()
-        await _cancelled(delivering, *beside, asked)
+        await _cancelled(*passive, asked)
     for ended in done - {asked}:
         if not ended.cancelled() and (error := ended.exception()) is not None:
             raise error

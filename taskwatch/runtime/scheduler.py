@@ -51,9 +51,14 @@ class Scheduler:
         self.looked_at = clock.monotonic()  # when the guard last looked at the clocks
 
     def add(self, key: Hashable, work: Work) -> None:
-        """Do this work from now on, at once for the first time; in the place of another with this key."""
+        """Do this work from now on, at once for the first time; in the place of another with this key.
+
+        Where that one is under way, as soon as it has ended.
+        """
         self._works[key] = work
-        if key not in self._begun:
+        if key in self._begun:
+            self._hastened.add(key)
+        else:
             self._push(key, self._clock.monotonic())
 
     def hasten(self, key: Hashable) -> None:

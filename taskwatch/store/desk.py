@@ -3,6 +3,7 @@
 It changes deliveries and the record of operations, never what is known of tasks.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import apsw
 
+from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.operation import Action
 from taskwatch.store import operations
@@ -38,17 +40,19 @@ class Desk:
 
     def replay(
         self, *, state: DeliveryState, receiver: str | None, events: Sequence[str], at: datetime
-    ) -> int:
+    ) -> Counter[str]:
         """Queue deliveries again: those in this state, of this receiver and these events where any are given.
 
-        Returns how many.
+        Returns how many, by receiver.
         """
         return self._change(
             Action.REPLAY, operations.replay, state=state, receiver=receiver, events=events, at=at
         )
 
-    def drop(self, *, state: DeliveryState, receiver: str | None, events: Sequence[str], at: datetime) -> int:
-        """Put deliveries away, chosen as by `replay`; return how many."""
+    def drop(
+        self, *, state: DeliveryState, receiver: str | None, events: Sequence[str], at: datetime
+    ) -> Counter[str]:
+        """Put deliveries away, chosen as by `replay`; return how many, by receiver."""
         drop = partial(operations.drop, at=at)
         return self._change(Action.DROP, drop, state=state, receiver=receiver, events=events, at=at)
 
@@ -74,22 +78,28 @@ class Desk:
         receiver: str | None,
         events: Sequence[str],
         at: datetime,
-    ) -> int:
+    ) -> Counter[str]:
         argument = {"state": state, "receiver": receiver, "events": list(events)}
 
-        def work(connection: apsw.Connection) -> int:
+        def work(connection: apsw.Connection) -> Counter[str]:
             chosen = operations.select(connection, state=state, receiver=receiver, events=events)
             if chosen:
-                change(connection, chosen)
+                change(connection, list(chosen))
                 told = argument | {"deliveries": len(chosen)}
                 operations.record(connection, action=action, by=self._by, at=at, argument=told, outcome={})
-            return len(chosen)
+            return Counter(chosen.values())
 
         return self._transact(work)
 
     def _transact(self, work: Callable[[apsw.Connection], T]) -> T:
-        with readable(self._path), _immediate(self._connection):
-            return work(self._connection)
+        with readable(self._path):
+            try:
+                with _immediate(self._connection):
+                    return work(self._connection)
+            except apsw.BusyError as error:
+                raise StoreFailedError(f"somebody else is writing to {self._path}; try again") from error
+            except apsw.FullError as error:
+                raise StoreFailedError(f"the disk of {self._path} is full; nothing was changed") from error
 
 
 @contextmanager
@@ -99,6 +109,7 @@ def _immediate(connection: apsw.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK")
+        if not connection.get_autocommit():  # a full disk has ended it already
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")

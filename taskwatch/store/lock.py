@@ -12,6 +12,7 @@ import socket
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,13 @@ from taskwatch.store.files import PRIVATE, adopt, sibling
 _TEXT_BOUND: Final = 4096
 _TRIES: Final = 25
 _INSTANT: Final = 0.04  # seconds: a second for all tries, on a host that has other things to do
+
+
+class Role(StrEnum):
+    """What a holder does with the store."""
+
+    DAEMON = "daemon"  # stays, and attends to requests
+    COMMAND = "command"  # one that writes for itself, and ends soon
 
 
 class StoreLock:
@@ -35,15 +43,15 @@ class StoreLock:
             self._descriptor = None
 
 
-def acquire(store: Path, *, since: datetime) -> StoreLock:
-    """Take the lock of the store without waiting. Raises StoreHeldError, which names the holder."""
+def acquire(store: Path, *, since: datetime, role: Role = Role.DAEMON) -> StoreLock:
+    """Take the lock of the store. Raises StoreHeldError, which names the holder, where another has it."""
     path = sibling(store, ".lock")
     # O_CLOEXEC: a program that the daemon starts must not hold the store after it.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
     try:
         adopt(path)
         _lock(descriptor)
-        _sign(descriptor, since)
+        _sign(descriptor, since, role)
     except BlockingIOError as error:
         text = os.pread(descriptor, _TEXT_BOUND, 0)
         os.close(descriptor)
@@ -56,7 +64,7 @@ def acquire(store: Path, *, since: datetime) -> StoreLock:
     return StoreLock(descriptor)
 
 
-def is_held(store: Path) -> bool:
+def is_watched(store: Path) -> bool:
     """Tell whether a daemon holds the store. It takes nothing away that lasts, and leaves no file behind."""
     path = sibling(store.resolve(), ".lock")
     try:
@@ -67,17 +75,19 @@ def is_held(store: Path) -> bool:
         raise StoreFailedError(
             f"{path} cannot be read by uid {os.geteuid()}: run this as the user of the daemon, or as root"
         ) from error
+    except OSError as error:
+        raise StoreFailedError(f"{path} cannot be used: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return _role(os.pread(descriptor, _TEXT_BOUND, 0)) is Role.DAEMON
     finally:
         os.close(descriptor)
     return False
 
 
 def _lock(descriptor: int) -> None:
-    """Take the lock. Whoever only asks whether it is held (`is_held`) has it for an instant: that is not meant."""
+    """Take the lock. Whoever only asks whether it is held (`is_watched`) has it for an instant: that is not meant."""
     for _ in range(_TRIES):
         with suppress(BlockingIOError):
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,10 +95,21 @@ def _lock(descriptor: int) -> None:
     return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _sign(descriptor: int, since: datetime) -> None:
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since.isoformat()}
+def _sign(descriptor: int, since: datetime, role: Role) -> None:
+    holder = {"role": role, "pid": os.getpid(), "host": socket.gethostname(), "since": since.isoformat()}
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+
+
+def _role(text: bytes) -> Role:
+    try:
+        return Role(json.loads(text)["role"])
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+    ):  # it is being written at this moment, or an older version wrote it
+        return Role.DAEMON
 
 
 def _holder(text: bytes) -> str:

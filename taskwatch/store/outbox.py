@@ -53,21 +53,20 @@ SET state = :state, why = :why, attempts = attempts + 1, done_at = :done_at,
 WHERE id = :id AND state = 'pending'
 """
 
-_HAND_OVER: Final = "UPDATE OR IGNORE deliveries SET receiver = ? WHERE receiver = ? AND state = 'pending'"
-
-_RECEIVERS: Final = "SELECT DISTINCT receiver FROM deliveries WHERE state = 'pending'"
-_REMOVED: Final = """
-SELECT r.receiver, r.since, (SELECT count(*) FROM deliveries d WHERE d.receiver = r.receiver AND d.state = 'pending')
-FROM removed_receivers r ORDER BY r.receiver
+# What is dead goes along: it may be replayed. What has been delivered keeps the name it was delivered under.
+_HAND_OVER: Final = """
+UPDATE OR IGNORE deliveries SET receiver = ? WHERE receiver = ? AND state IN ('pending', 'held', 'dead')
 """
 
-# A bounded batch of what waits for receivers that were removed long ago.
-_DROP_REMOVED: Final = """
+_WAITING: Final = """
+SELECT d.receiver, count(*), (SELECT r.since FROM removed_receivers r WHERE r.receiver = d.receiver)
+FROM deliveries d WHERE d.state = 'pending' GROUP BY d.receiver ORDER BY d.receiver
+"""
+
+# A bounded batch of what waits for a receiver that was removed long ago.
+_DROP: Final = """
 UPDATE deliveries SET state = 'dropped', why = 'receiver_removed', done_at = :at
-WHERE id IN (
-    SELECT d.id FROM removed_receivers r JOIN deliveries d ON d.receiver = r.receiver AND d.state = 'pending'
-    WHERE r.since < :before LIMIT :limit
-)
+WHERE id IN (SELECT id FROM deliveries WHERE receiver = :receiver AND state = 'pending' LIMIT :limit)
 """
 
 
@@ -140,23 +139,29 @@ def hand_over(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:
     connection.executemany(_HAND_OVER, [(new, old) for old, new in renamed.items()])
 
 
-def removed(connection: apsw.Connection, served: frozenset[str], *, at: datetime) -> list[RemovedReceiver]:
-    """Bring the list of receivers with a backlog that nobody serves up to date, and return it."""
-    waiting = {receiver for (receiver,) in connection.execute(_RECEIVERS)}
-    connection.executemany(
-        "INSERT OR IGNORE INTO removed_receivers (receiver, since) VALUES (?, ?)",
-        [(receiver, to_stored(at)) for receiver in sorted(waiting - served)],
-    )
-    known = [receiver for (receiver,) in connection.execute("SELECT receiver FROM removed_receivers")]
-    gone = [(receiver,) for receiver in known if receiver in served or receiver not in waiting]
-    connection.executemany("DELETE FROM removed_receivers WHERE receiver = ?", gone)
+def removed(connection: apsw.Connection, served: frozenset[str]) -> list[RemovedReceiver]:
+    """Return the receivers for which deliveries wait, and which nobody serves."""
     return [
         RemovedReceiver(name=receiver, since=from_stored(since), pending=pending)
-        for receiver, since, pending in connection.execute(_REMOVED)
+        for receiver, pending, since in connection.execute(_WAITING)
+        if receiver not in served
     ]
 
 
-def drop_removed(connection: apsw.Connection, *, before: datetime, at: datetime, limit: int) -> int:
-    """Put away a batch of what waits for receivers that were removed before this; return how many."""
-    connection.execute(_DROP_REMOVED, {"before": to_stored(before), "at": to_stored(at), "limit": limit})
+def note_removed(connection: apsw.Connection, served: frozenset[str], *, at: datetime) -> None:
+    """Note since when these receivers are removed, of those not noted yet; forget those that came back."""
+    gone = {receiver.name for receiver in removed(connection, served)}
+    noted = {receiver for (receiver,) in connection.execute("SELECT receiver FROM removed_receivers")}
+    connection.executemany(
+        "INSERT INTO removed_receivers (receiver, since) VALUES (?, ?)",
+        [(receiver, to_stored(at)) for receiver in sorted(gone - noted)],
+    )
+    connection.executemany(
+        "DELETE FROM removed_receivers WHERE receiver = ?", [(receiver,) for receiver in noted - gone]
+    )
+
+
+def drop_removed(connection: apsw.Connection, receiver: str, *, at: datetime, limit: int) -> int:
+    """Put away a batch of what waits for a receiver; return how many."""
+    connection.execute(_DROP, {"receiver": receiver, "at": to_stored(at), "limit": limit})
     return connection.changes()

@@ -15,7 +15,7 @@ from taskwatch.model.task import Known
 from taskwatch.store import ledger, operations, outbox, retention
 from taskwatch.store.files import make_directory
 from taskwatch.store.instants import to_stored
-from taskwatch.store.lock import StoreLock, acquire
+from taskwatch.store.lock import Role, StoreLock, acquire
 from taskwatch.store.opening import mark_clean, open_connection, translated
 from taskwatch.store.retention import BATCH, Batch, Pruned
 from taskwatch.store.writer import Writer
@@ -29,7 +29,6 @@ class SqliteStore:
         self._writer = writer
         self._lock = lock
         self._clock = clock
-        self._data_version: int | None = None
 
     @property
     def commits(self) -> int:
@@ -84,21 +83,26 @@ class SqliteStore:
         await self._writer.write(lambda connection: outbox.hand_over(connection, names))
 
     async def removed_receivers(self, served: frozenset[str]) -> list[RemovedReceiver]:
-        """Return the receivers with a backlog that are not among those served, and since when they are not."""
-        now = self._clock.now()
-        return await self._writer.write(lambda connection: outbox.removed(connection, served, at=now))
+        """Return the receivers for which deliveries wait, and which are not among those served."""
+        return await self._writer.read(lambda connection: outbox.removed(connection, served))
 
-    async def drop_removed(self, before: datetime) -> int:
-        """Put away what waits for receivers that were removed before this; return how many deliveries."""
-        now = self._clock.now()
-        return await self._exhaust(partial(outbox.drop_removed, before=before, at=now, limit=BATCH))
+    async def note_removed(self, served: frozenset[str]) -> None:
+        """Note that receivers with a backlog which are not among those served are removed, as of now.
 
-    async def is_changed_outside(self) -> bool:
-        """Tell whether another process has written since this was asked last."""
-        version: int = await self._writer.read(lambda connection: connection.pragma("data_version"))
-        is_changed = version != self._data_version
-        self._data_version = version
-        return is_changed
+        The caller has made sure of the clock.
+        """
+        now = self._clock.now()
+        await self._writer.write(lambda connection: outbox.note_removed(connection, served, at=now))
+
+    async def drop_removed(self, receiver: str) -> int:
+        """Put away what waits for a receiver that was removed; return how many deliveries."""
+        return await self._exhaust(
+            lambda connection: outbox.drop_removed(connection, receiver, at=self._clock.now(), limit=BATCH)
+        )
+
+    async def data_version(self) -> int:
+        """Return a number that is another one whenever another process has written."""
+        return await self._writer.read(lambda connection: int(connection.pragma("data_version")))
 
     async def unlogged_operations(self) -> list[Operation]:
         """Return what operators did or ask for, as far as it was not logged yet."""
@@ -147,7 +151,7 @@ class SqliteStore:
         return total
 
 
-def open_store(path: Path, *, clock: Clock) -> SqliteStore:
+def open_store(path: Path, *, clock: Clock, role: Role = Role.DAEMON) -> SqliteStore:
     """Open the store at this path, or create it, and hold it until it is closed.
 
     Blocks: after an unclean stop the whole file is checked. Raises StoreHeldError, StoreUnusableError
@@ -156,7 +160,7 @@ def open_store(path: Path, *, clock: Clock) -> SqliteStore:
     with translated(path):
         whole = path.resolve()  # one store has one lock, by whatever link it is reached
         make_directory(whole.parent)
-        lock = acquire(whole, since=clock.now())
+        lock = acquire(whole, since=clock.now(), role=role)
         try:
             connection = open_connection(whole)
         except BaseException:

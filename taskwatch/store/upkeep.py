@@ -16,7 +16,7 @@ from taskwatch.model.operation import Action
 from taskwatch.store import operations
 from taskwatch.store.files import make_directory, sibling, sync_directory
 from taskwatch.store.instants import to_stored
-from taskwatch.store.lock import acquire
+from taskwatch.store.lock import Role, acquire
 from taskwatch.store.opening import (
     SIDECARS,
     mark_clean,
@@ -168,7 +168,7 @@ def begin_anew(path: Path, *, by: str, at: datetime) -> Renewal:
     with translated(path):
         path = path.resolve()
         make_directory(path.parent)
-        lock = acquire(path, since=at)
+        lock = acquire(path, since=at, role=Role.COMMAND)
         try:
             with readable(path):
                 _require_lost(path)

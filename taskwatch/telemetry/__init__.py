@@ -92,7 +92,8 @@ def _chosen(format_: str, stream: TextIO | None, socket: Path) -> str:
 def _ways(chosen: str, stream: TextIO | None, socket: Path) -> list[Way]:
     """Return how a line can be written, the best first."""
     lines = Lines(stream)
-    is_coloured = stream is not None and stream.isatty() and not os.environ.get("NO_COLOR")
+    is_plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    is_coloured = stream is not None and stream.isatty() and not is_plain
     render = console.Console(is_coloured=is_coloured).render if chosen == "console" else json.dumps
 
     def on_stream(fields: Fields) -> None:

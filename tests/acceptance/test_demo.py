@@ -130,13 +130,13 @@ def test_piped_it_tells_failures_an_outage_and_an_honest_end_and_its_commands_wo
 
 
 def test_on_a_terminal_it_draws_frames_and_leaves_only_the_summary(tmp_path: Path) -> None:
-    with terminal(tmp_path, "--seconds", "6") as shown:
+    with terminal(tmp_path, "--seconds", "9") as shown:
         shown.until(b"running tasks")
         code, errors = shown.ended()
 
     assert (code, errors) == (0, b"")
     frames, _, rest = shown.shown.partition(FULL_SCREEN)[2].partition(BACK)
-    for part in ("deliveries", "Ctrl-C ends it", "checksum mismatch", "DOWN"):
+    for part in ("deliveries", "Ctrl-C ends it", "FAILED", "DOWN"):
         assert part.encode() in frames, part
     assert b"told falsely: 0" in rest
     assert b"Ctrl-C" not in rest

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 
+import apsw
 import pytest
 
 from taskwatch.store.reader import StoreReader
@@ -82,6 +84,36 @@ async def test_reload_without_a_daemon_says_that_there_is_none(scene: Scene, ask
     ended = await ask("reload")
 
     assert (ended.code, ended.err.count("no daemon holds")) == (1, 1)
+
+
+async def test_reload_of_a_file_with_another_store_says_how_its_daemon_is_reached(
+    scene: Scene, ask: Ask
+) -> None:
+    async with running(scene):
+        scene.file.write_text(scene.file.read_text().replace("taskwatch.db", "elsewhere.db"))
+        ended = await ask("reload")
+
+    assert ended.code == 1
+    assert "started with another store.path cannot be found by this file" in ended.err
+    assert "systemctl reload taskwatch" in ended.err
+
+
+async def test_a_daemon_that_ends_before_it_answers_is_not_waited_for(scene: Scene, ask: Ask) -> None:
+    async with running(scene) as daemon:
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGSTOP)  # it holds the store, and answers nothing
+        asked = asyncio.ensure_future(ask("reload"))
+        await until(lambda: _is_asked(scene), "the request")
+        await daemon.kill()
+        ended = await asked
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.endswith("the daemon ended before it answered; nothing is known of what it did\n")
+
+
+def _is_asked(scene: Scene) -> bool:
+    with closing(apsw.Connection(str(scene.store), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        return bool(connection.execute("SELECT 1 FROM operations").get)
 
 
 async def test_projects_tells_how_fresh_each_is_and_what_is_in_the_way(

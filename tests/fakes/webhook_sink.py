@@ -81,6 +81,10 @@ class WebhookSink:
         self._application[CLOSING].set()
         await self._runner.cleanup()
 
+    def let_go(self) -> None:
+        """Let the requests that hang be answered."""
+        self._application[CLOSING].set()
+
     @property
     def accepted(self) -> list[Post]:
         return [post for post in self.posts if post.accepted]

@@ -222,7 +222,7 @@ async def test_pending_deliveries_of_a_receiver_that_is_configured_no_more_are_n
 
     (line,) = named(lines, "receiver_missing")
     assert (line["level"], line["receiver"], line["pending"]) == ("warning", "old", 3)
-    assert "configure a receiver of this name again" in line["remedy"]
+    assert "configure a receiver of this name within seven days" in line["remedy"]
 
 
 async def test_a_receiver_that_is_configured_again_gets_what_waited_for_it(
@@ -253,7 +253,7 @@ async def test_what_waits_for_a_removed_receiver_is_put_away_after_seven_days_an
     )
     house.source.then([])
     await house.poller.poll()
-    await house.housekeeper.name_removed()
+    await house.housekeeper.prune()
 
     for passed, expected in ((QUEUE_KEPT - timedelta(hours=1), "pending"), (timedelta(hours=2), "dropped")):
         clock.seconds += passed.total_seconds()
@@ -274,6 +274,27 @@ async def test_what_waits_for_a_removed_receiver_is_put_away_after_seven_days_an
 
     (dropped,) = [line for line in house.lines if line["event"] == "deliveries_dropped"]
     assert (dropped["receiver"], dropped["deliveries"]) == ("old", 1)
+
+
+async def test_a_queue_is_not_put_away_because_the_clock_was_wrong_when_the_daemon_began(
+    store: SqliteStore, clock: StillClock, path: Path
+) -> None:
+    clock.moment -= timedelta(days=30)
+    house = House(store, clock)
+    state = await store.enrol(PROD, "elsewhere")
+    await store.commit(a_record(state, events=[routed(an_event("tw_1"), "old")]))
+    await house.housekeeper.name_removed()
+    house.source.then([])
+    await house.poller.poll()
+    await house.housekeeper.prune()  # the clouds know better: nothing is noted
+
+    clock.moment += timedelta(days=30)
+    house.source.then([])
+    await house.poller.poll()
+    await house.housekeeper.prune()
+
+    with StoreReader(path) as reader:
+        assert {row.state for row in reader.deliveries() if row.receiver == "old"} == {"pending"}
 
 
 # A store that cannot be opened yet

@@ -4,21 +4,26 @@ import asyncio
 import os
 import pwd
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aiohttp import web
 from structlog.typing import EventDict
 
 from taskwatch import telemetry
+from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.operation import Action
 from taskwatch.runtime import attendant
+from taskwatch.store import operations
 from taskwatch.store.desk import Desk
 from taskwatch.store.operations import operator
 from taskwatch.store.reader import StoreReader
+from taskwatch.store.retention import BATCH
 from taskwatch.store.upkeep import begin_anew
 from tests.fakes.builders import captured_log
 from tests.fakes.commands import until
@@ -92,7 +97,7 @@ async def test_what_is_replayed_is_sent_again_by_the_running_daemon_under_its_id
     await die(scene, cloud)
     async with watching(scene):
         with Desk(scene.store, by=ME) as desk:
-            assert desk.replay(state=DeliveryState.DEAD, receiver="hook", events=[], at=now()) == 4
+            assert desk.replay(state=DeliveryState.DEAD, receiver="hook", events=[], at=now()) == {"hook": 4}
         await until(lambda: states(scene) == ["delivered"] * 4, "the replay")
 
     assert subjects(posted(scene.sink, "/first")) != []
@@ -110,8 +115,8 @@ async def test_what_is_replayed_while_no_daemon_runs_is_sent_by_the_next_one_whi
     with StoreReader(scene.store) as reader:
         first = reader.events()[-1].id
     with Desk(scene.store, by=ME) as desk:
-        assert desk.replay(state=DeliveryState.DEAD, receiver=None, events=[first], at=now()) == 1
-        assert desk.replay(state=DeliveryState.DEAD, receiver=None, events=[first], at=now()) == 0
+        assert desk.replay(state=DeliveryState.DEAD, receiver=None, events=[first], at=now()) == {"hook": 1}
+        assert desk.replay(state=DeliveryState.DEAD, receiver=None, events=[first], at=now()) == {}
     async with watching(scene):
         await until(lambda: len(scene.sink.accepted) == 1, "the replay")
         await until(lambda: any(line["event"] == "operator_acted" for line in lines), "the log line")
@@ -140,7 +145,7 @@ async def test_what_is_dropped_is_not_sent(scene: Scene, cloud: TasksEndpoint) -
         cloud.rows.append(row("a", status="Running"))
         await until(lambda: states(scene) == ["pending", "pending"], "the queue")
         with Desk(scene.store, by=ME) as desk:
-            assert desk.drop(state=DeliveryState.PENDING, receiver="hook", events=[], at=now()) == 2
+            assert desk.drop(state=DeliveryState.PENDING, receiver="hook", events=[], at=now()) == {"hook": 2}
         await asyncio.sleep(0.2)
         scene.sink.choose = WebhookSink().choose
         cloud.rows.append(row("b", status="Running"))
@@ -202,8 +207,10 @@ async def test_every_action_is_logged_once_with_who_did_it_and_what(
         first = reader.events()[-1].id
     async with watching(scene):
         with Desk(scene.store, by=ME) as desk:
-            assert desk.drop(state=DeliveryState.DEAD, receiver="hook", events=[first], at=now()) == 1
-            assert desk.replay(state=DeliveryState.DEAD, receiver="hook", events=[], at=now()) == 3
+            assert desk.drop(state=DeliveryState.DEAD, receiver="hook", events=[first], at=now()) == {
+                "hook": 1
+            }
+            assert desk.replay(state=DeliveryState.DEAD, receiver="hook", events=[], at=now()) == {"hook": 3}
         await asked(scene, Action.RELOAD, {})
         await asked(scene, Action.POLL, {"projects": ["prod"]})
         await asked(scene, Action.RECEIVER_TEST, {"receiver": "hook"})
@@ -248,3 +255,89 @@ async def test_what_a_daemon_was_asked_before_its_end_is_not_done_by_the_next_on
         assert "has ended" in (desk.outcome(request) or {})["error"]
 
     assert [post.event["type"] for post in scene.sink.accepted] == ["taskwatch.project.baseline"]
+
+
+async def test_what_was_dead_under_a_former_name_is_replayed_to_the_present_one(
+    scene: Scene, cloud: TasksEndpoint
+) -> None:
+    await die(scene, cloud)
+    async with watching(scene) as daemon:
+        scene.receivers = {"pipeline": "/first"}
+        scene.write()
+        await daemon.reload()
+        with Desk(scene.store, by=ME) as desk:
+            replayed = desk.replay(state=DeliveryState.DEAD, receiver=None, events=[], at=now())
+            assert replayed == {"pipeline": 4}
+        await until(lambda: len(scene.sink.accepted) == 4, "the replay")
+
+
+async def test_a_request_is_done_although_the_store_failed_when_it_was_looked_at_first(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watching(scene) as daemon:
+        real, failures = daemon.store.mark_logged, iter([True])
+
+        async def mark(logged: Iterable[int]) -> None:
+            if next(failures, False):
+                raise StoreFailedError("disk full")
+            await real(logged)
+
+        monkeypatch.setattr(daemon.store, "mark_logged", mark)
+        assert await asked(scene, Action.RELOAD, {}) == {"changes": []}
+
+
+async def test_however_many_operations_there_are_each_is_logged(scene: Scene, lines: list[EventDict]) -> None:
+    async with watching(scene):
+        pass
+    with Desk(scene.store, by=ME) as desk:
+        for number in range(BATCH + 5):
+            desk._transact(
+                partial(
+                    operations.record, action=Action.DROP, by=ME, at=now(), argument={"n": number}, outcome={}
+                )
+            )
+    lines.clear()
+    async with watching(scene):
+        await until(
+            lambda: sum(line["event"] == "operator_acted" for line in lines) == BATCH + 5, "all lines"
+        )
+
+
+async def test_what_only_a_newer_command_knows_is_answered_and_ends_nothing(scene: Scene) -> None:
+    async with watching(scene):
+        with Desk(scene.store, by=ME) as desk:
+            request = desk.ask(cast("Action", "polish"), {}, at=now())
+            await until(lambda: desk.outcome(request) is not None, "an answer")
+            assert "has no polish: restart it" in (desk.outcome(request) or {})["error"]
+        assert await asked(scene, Action.RELOAD, {}) == {"changes": []}
+
+
+async def test_a_receiver_that_is_removed_while_it_is_tried_is_no_mistake(scene: Scene) -> None:
+    gate = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.StreamResponse:
+        await gate.wait()
+        return web.Response(status=204)
+
+    async with watching(scene) as daemon:
+        await until(lambda: len(scene.sink.accepted) == 1, "the baseline")
+        scene.sink.choose = lambda: slow
+        trial = asyncio.create_task(asked(scene, Action.RECEIVER_TEST, {"receiver": "hook"}))
+        await until(lambda: len(scene.sink.posts) == 2, "the trial")
+        scene.receivers = {"other": "/other"}
+        scene.write()
+        reload = asyncio.create_task(daemon.reload())
+        await until(lambda: "hook" not in daemon._lanes, "the removal")
+        gate.set()
+        await reload
+        assert "event_id" in await trial
+
+
+async def test_a_poll_with_a_bad_row_is_no_failure(scene: Scene, cloud: TasksEndpoint) -> None:
+    async with watching(scene):
+        cloud.rows.append({"status": "Running"})
+        cloud.rows.append(row("a", status="Running"))
+        await until(lambda: subjects(posted(scene.sink, "/first")) == ["a"], "the good row")
+        outcome = await asked(scene, Action.POLL, {"projects": ["prod"]})
+
+    assert outcome["polls"] == [{"project": "prod", "rows": 1, "events": [], "error": None}]

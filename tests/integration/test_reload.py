@@ -12,6 +12,8 @@ import pytest
 from structlog.typing import EventDict
 
 from taskwatch import telemetry
+from taskwatch.app import build, kinds, opened_store
+from taskwatch.config.load import load
 from taskwatch.errors import ConfigError
 from taskwatch.store.reader import StoreReader
 from tests.fakes.builders import captured_log
@@ -19,7 +21,7 @@ from tests.fakes.commands import until
 from tests.fakes.oracle import violations
 from tests.fakes.scene import Scene, posted, subjects, watching
 from tests.fakes.tasks_endpoint import TasksEndpoint, row
-from tests.fakes.webhook_sink import Post, WebhookSink, accept, answer
+from tests.fakes.webhook_sink import Post, WebhookSink, accept, answer, hang
 
 RELOADS: Final = 50
 
@@ -207,6 +209,79 @@ async def test_a_task_that_was_left_out_is_seen_once_it_is_included_although_the
         scene.write()
         await daemon.reload()
         await until(lambda: subjects(posted(scene.sink, "/first")) == ["a"], "the task")
+
+
+async def test_a_receiver_that_takes_the_name_of_a_removed_one_takes_its_backlog_too(
+    scene: Scene, cloud: TasksEndpoint
+) -> None:
+    scene.receivers = {"hook": "/first", "pipe": "/pipe"}
+    scene.write()
+    scene.sink.choose_for = lambda request: answer(503) if request.path.endswith("/pipe") else None
+    async with watching(scene) as daemon:
+        cloud.rows.append(row("a", status="Running"))
+        await until(lambda: subjects(posted(scene.sink, "/first")) == ["a"], "the first task")
+        scene.receivers = {"hook": "/first"}
+        scene.write()
+        await daemon.reload()
+        cloud.rows.append(row("b", status="Running"))
+        await until(lambda: subjects(posted(scene.sink, "/first")) == ["a", "b"], "the second task")
+        scene.receivers = {"pipe": "/first"}
+        scene.write()
+        assert await daemon.reload() == ("receiver hook renamed to pipe",)
+        scene.sink.choose_for = lambda _: None
+        await until(
+            lambda: Counter(subjects(posted(scene.sink, "/first")))["a"] == 2, "the backlog of the name"
+        )
+
+    with StoreReader(scene.store) as reader:
+        assert {delivery.state for delivery in reader.deliveries()} == {"delivered"}
+
+
+async def test_a_reload_while_the_daemon_stops_begins_nothing(
+    scene: Scene, cloud: TasksEndpoint, lines: list[EventDict]
+) -> None:
+    config = load(scene.file, kinds())
+    stop, hang_up = asyncio.Event(), asyncio.Event()
+    scene.sink.choose = lambda: hang
+    async with opened_store(config) as store, build(config, store=store) as daemon:
+        run = asyncio.create_task(daemon.run(stop, hang_up=hang_up))
+        await until(lambda: len(scene.sink.posts) == 1, "a delivery that hangs")
+        scene.receivers["late"] = "/late"
+        scene.write()
+        stop.set()
+        await until(lambda: any(line["event"] == "stopping" for line in lines), "the stop")
+        hang_up.set()
+        await asyncio.sleep(0.3)
+        scene.sink.let_go()
+        await asyncio.wait_for(run, 20)
+        left = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("lane")]
+
+    assert left == []
+    assert not any(line["event"] == "configuration_reloaded" for line in lines)
+
+
+async def test_a_pipe_is_no_configuration_and_holds_nothing_up(scene: Scene) -> None:
+    async with watching(scene) as daemon:
+        scene.file.unlink()
+        os.mkfifo(scene.file)
+        with pytest.raises(ConfigError, match="a pipe; write it to a file"):
+            await daemon.reload()
+        scene.file.unlink()
+        scene.write()
+        assert await daemon.reload() == ()
+
+
+async def test_a_project_that_is_configured_otherwise_is_polled_at_once(
+    scene: Scene, cloud: TasksEndpoint
+) -> None:
+    scene.interval = "1h"
+    scene.write()
+    async with watching(scene) as daemon:
+        asked = len(cloud.requests)
+        scene.interval = "2h"
+        scene.write()
+        await daemon.reload()
+        await until(lambda: len(cloud.requests) > asked, "a poll before its time")
 
 
 # Under load

@@ -209,3 +209,32 @@ async def test_a_work_that_is_removed_hastened_or_added_again_while_under_way_is
     finally:
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_a_work_that_is_added_anew_while_the_old_one_is_under_way_does_not_wait_for_the_old_interval() -> (
+    None
+):
+    begun: list[str] = []
+    go = asyncio.Event()
+
+    async def old() -> float:
+        begun.append("old")
+        await go.wait()
+        return 3600.0
+
+    async def new() -> float:
+        begun.append("new")
+        return 3600.0
+
+    edge = Scheduler(SystemClock())
+    edge.add("a", old)
+    run = asyncio.create_task(edge.run())
+    try:
+        await until(lambda: begun == ["old"], run)
+        edge.remove("a")
+        edge.add("a", new)
+        go.set()
+        await until(lambda: begun == ["old", "new"], run)
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)

@@ -13,6 +13,7 @@ from taskwatch.engine.poller import Poller, PollRules
 from taskwatch.engine.ports import PollRecord, StaleStateError
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError
 from taskwatch.model.event import Event, EventType
+from taskwatch.model.project import Digests, Listing
 from taskwatch.model.task import COMPLETED, FAILED, RUNNING, Task
 from tests.fakes.builders import T0, a_project, a_task, at, everything_to, some_rules
 from tests.fakes.memory_store import Call, MemoryStore
@@ -390,3 +391,43 @@ class TestTheSkew:
         bench = await Bench().watched()
         bench.clock.jump(days * 86_400)
         assert bench.poller.skew == timedelta(days=days)
+
+
+class GatedSource(ScriptedSource):
+    """Reads, and then waits for a gate before it answers."""
+
+    def __init__(self, rows: Sequence[Task]) -> None:
+        super().__init__()
+        self.then(rows)
+        self.gate = asyncio.Event()
+
+    async def fetch(self, known: Digests | None) -> Listing:
+        listing = await super().fetch(known)
+        await self.gate.wait()
+        return listing
+
+
+@in_virtual_time
+async def test_digests_of_a_poll_under_way_are_not_kept_when_the_rules_change_meanwhile() -> None:
+    """They may stand for rows that the old rules left out: equal bytes would hide them for ever."""
+    source = GatedSource([a_task("a", RUNNING)])
+    source.gate.set()
+    poller = Poller(
+        project=a_project(),
+        rules=some_rules(exclude=("*",)),
+        source=source,
+        ledger=MemoryStore(),
+        routes=everything_to(),
+        clock=virtual_clock(),
+        told=lambda _: None,
+    )
+    await poller.poll()
+    source.gate.clear()
+    under_way = asyncio.create_task(poller.poll())
+    await asyncio.sleep(1)
+    poller.adopt(project=a_project(), rules=some_rules(), source=source, routes=everything_to())
+    source.gate.set()
+    await under_way
+
+    (event,) = (await poller.poll()).events
+    assert event.subject == "a"

@@ -28,6 +28,7 @@ from taskwatch.model.delivery import DeliveryState, Message
 from taskwatch.model.event import Event
 from taskwatch.model.project import Digests, Listing
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Task
+from taskwatch.runtime.lanes import Lanes
 from tests.fakes.builders import a_listing, a_project, a_task, at, everything_to, quiet_log, some_rules
 from tests.fakes.memory_store import Call, CrashPoint, MemoryStore, Session
 from tests.fakes.scripted_notifier import no_connection, server_error, throttled
@@ -211,18 +212,9 @@ class Process:
         self.names = names
         self.cloud = cloud
         self._reloads: set[asyncio.Task[None]] = set()
-        self.lanes = {
-            receiver: Lane(
-                receiver=names[receiver],
-                notifier=notifier,
-                outbox=self.session,
-                rules=RULES,
-                clock=clock,
-                rng=random.Random(seed),
-                log=quiet_log(),
-            )
-            for receiver, notifier in receivers.items()
-        }
+        self._clock = clock
+        self._seed = seed
+        self.lanes = {receiver: self._lane(receiver) for receiver in receivers}
         self.poller = Poller(
             project=a_project(),
             rules=some_rules(active=INTERVAL, idle=INTERVAL, baseline=BaselinePolicy.QUIET),
@@ -232,7 +224,20 @@ class Process:
             clock=clock,
             told=self._wake,
         )
-        self._runs = [asyncio.create_task(lane.run()) for lane in self.lanes.values()]
+        self._running = Lanes()
+        for lane in self.lanes.values():
+            self._running.begin(lane)
+
+    def _lane(self, receiver: str) -> Lane:
+        return Lane(
+            receiver=self.names[receiver],
+            notifier=self.receivers[receiver],
+            outbox=self.session,
+            rules=RULES,
+            clock=self._clock,
+            rng=random.Random(self._seed),
+            log=quiet_log(),
+        )
 
     def reload_in(self, seconds: float, renamed: dict[str, str]) -> None:
         """Reload in the midst of whatever then goes on: the project's rules change, and these receivers' names."""
@@ -251,13 +256,18 @@ class Process:
             source=self.cloud,
             routes=everything_to(*self.names.values()),
         )
+        leaving = {name: self._running.retire(self.lanes[name]) for name in renamed}
         while True:
             with suppress(StoreFailedError):
                 await self.session.hand_over({before[name]: new for name, new in renamed.items()})
                 break
             await asyncio.sleep(1)
         for name, lane in self.lanes.items():
-            lane.adopt(receiver=self.names[name], notifier=self.receivers[name], rules=RULES)
+            if name in renamed:
+                self.lanes[name] = self._lane(name)
+                self._running.begin(self.lanes[name], after=leaving[name])
+            else:
+                lane.adopt(notifier=self.receivers[name], rules=RULES)
 
     async def poll_and_wait(self) -> None:
         """Poll once and live on until the next poll is due, or until death."""

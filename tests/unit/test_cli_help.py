@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_the_overview_names_each_command_and_what_it_is_for(run: Run) -> None:
 def test_each_command_shows_an_example(run: Run) -> None:
     for name in COMMANDS:
         assert "Example: taskwatch " in run(name, "--help").out
+
+
+def test_no_line_about_a_command_is_cut_in_80_columns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in COMMANDS:
+        lines = run(name, "--help").out.splitlines()
+        assert [line for line in lines if line.endswith("...") and not line.startswith("Usage: ")] == []
 
 
 def test_without_a_command_the_overview_is_the_answer_and_the_usage_wrong(run: Run) -> None:
@@ -101,6 +109,22 @@ def test_debug_is_heard_before_a_command_and_after_it(run: Run, monkeypatch: pyt
 
 def test_debug_after_a_command_is_no_option_that_the_command_lacks(run: Run) -> None:
     assert run("schema", "event", "--debug").code == 0
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_no_file_is_opened_as_a_standard_stream_that_was_closed(closed: str) -> None:
+    program = (
+        "import os; from taskwatch.cli.main import main\n"
+        "try: main()\n"
+        "finally: os._exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    shell = f'exec "$@" {closed}'
+    ended = subprocess.run(
+        ["sh", "-c", shell, "sh", sys.executable, "-c", program, "schema", "event"],
+        capture_output=True, check=False, timeout=30,
+    )  # fmt: skip
+
+    assert ended.returncode > 2, "the number of the file that was opened"
 
 
 # The manual

@@ -19,7 +19,7 @@ from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError, TaskwatchError
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, RUNNING, Task
 from taskwatch.store.files import sibling
-from taskwatch.store.lock import acquire, is_held
+from taskwatch.store.lock import acquire, is_watched
 from taskwatch.store.sqlite import open_store
 from tests.fakes.builders import T0, a_known, a_project, a_task, at, everything_to, quiet_log, some_rules
 from tests.fakes.commands import taskwatch
@@ -297,13 +297,13 @@ def test_a_store_that_cannot_be_read_is_an_error_at_first_and_borne_with_later(t
 
 def test_looking_whether_a_store_is_held_leaves_no_trace(tmp_path: Path) -> None:
     path = tmp_path / "taskwatch.db"
-    assert not is_held(path)
+    assert not is_watched(path)
     assert list(tmp_path.iterdir()) == []
 
     lock = acquire(path, since=T0)
-    assert is_held(path)
+    assert is_watched(path)
     lock.release()
-    assert not is_held(path)
+    assert not is_watched(path)
     acquire(path, since=T0).release()
 
 
