@@ -33,6 +33,7 @@ from taskwatch.store.sqlite import SqliteStore, open_store
 from taskwatch.telemetry import Logger
 
 STAND_BY_SECONDS: Final = 1.0
+STARTING_SECONDS: Final = 60.0
 
 
 def kinds() -> dict[str, type[ReceiverOptions]]:
@@ -45,7 +46,11 @@ async def watch(config: Config, *, wait: bool = False) -> None:
     stop, hang_up = asyncio.Event(), asyncio.Event()
     systemd = Systemd.from_environment(os.environ)
     with stopped_by_signals(stop), reloaded_by_signal(hang_up):
-        store = await _stand_by(config, stop, for_holder=wait)
+        starting = asyncio.create_task(_keep_starting(systemd))
+        try:
+            store = await _stand_by(config, stop, for_holder=wait)
+        finally:
+            starting.cancel()
         if store is None:
             return
         try:
@@ -53,6 +58,13 @@ async def watch(config: Config, *, wait: bool = False) -> None:
                 await daemon.run(stop, hang_up=hang_up)
         finally:
             await store.close()
+
+
+async def _keep_starting(systemd: Systemd) -> None:
+    """Ask the service manager for more time: after an unclean stop a large store is checked for long."""
+    while True:
+        systemd.starting(2 * STARTING_SECONDS)
+        await asyncio.sleep(STARTING_SECONDS)
 
 
 @asynccontextmanager

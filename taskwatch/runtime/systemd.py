@@ -37,6 +37,10 @@ class Systemd:
         """Tell that the start, or a reload, is done."""
         self._tell(READY="1", STATUS=_line(status))
 
+    def starting(self, seconds: float) -> None:
+        """Tell that the start goes on, and ask for at least so much time from now on."""
+        self._tell(EXTEND_TIMEOUT_USEC=str(int(seconds * 1e6)))
+
     def status(self, text: str) -> None:
         self._tell(STATUS=_line(text))
 

@@ -4,7 +4,6 @@ It is of one moment, one file, checked, and durable under its name: a file of th
 not there.
 """
 
-import errno
 import os
 from contextlib import closing
 from pathlib import Path
@@ -33,7 +32,7 @@ def backup(path: Path, target: Path) -> int:
     fresh = sibling(target, f".{os.getpid()}.new")
     try:
         with readable(path), closing(connect(path, takes_older=True)) as connection:
-            _copy(connection, fresh)
+            copy_to(connection, fresh)
         with readable(path), closing(apsw.Connection(str(fresh), apsw.SQLITE_OPEN_READONLY)) as copy:
             require_sound(copy)
         _require_free(path, target)
@@ -55,12 +54,3 @@ def _require_free(path: Path, target: Path) -> None:
         raise StoreFailedError(f"{target} belongs to the store itself; name another file")
     if os.path.lexists(target):
         raise StoreFailedError(f"{target} is there already; name another file, or move that one away")
-
-
-def _copy(connection: apsw.Connection, fresh: Path) -> None:
-    try:
-        copy_to(connection, fresh)
-    except apsw.FullError as error:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(fresh)) from error
-    except (apsw.IOError, apsw.CantOpenError) as error:
-        raise StoreFailedError(f"{fresh.parent} did not take a copy of the store: {error}") from error

@@ -12,7 +12,7 @@ from typing import Final
 
 import apsw
 
-from taskwatch.errors import StoreUnusableError
+from taskwatch.errors import StoreFailedError, StoreUnusableError
 from taskwatch.store.files import create_empty, replace_durably, sibling
 
 APPLICATION_ID: Final = 0x74776368  # "twch": tells a store from any other SQLite database
@@ -99,13 +99,28 @@ def _copy(connection: apsw.Connection, target: Path) -> None:
 
 
 def copy_to(connection: apsw.Connection, fresh: Path) -> None:
-    """Make a private copy of one moment of the store; what stood at its place goes."""
+    """Make a private copy of one moment of the store; what stood at its place goes.
+
+    Raises StoreFailedError, and leaves nothing there, where there is no room for it.
+    """
     create_empty(fresh)
     copy = apsw.Connection(str(fresh), apsw.SQLITE_OPEN_READWRITE)
     try:
+        # Written straight: a log beside the copy would need the room once more, and be left behind by a failure.
+        copy.pragma("journal_mode", "off")
         with copy.backup("main", connection, "main") as backup:
             backup.step()
-        # A copy is one file: nothing beside it can be forgotten when it is moved.
-        copy.pragma("journal_mode", "delete")
+        copy.pragma("journal_mode", "delete")  # a copy is one file: nothing beside it can be forgotten
+    except (apsw.CorruptError, apsw.NotADBError):
+        raise  # of the store itself
+    except apsw.Error as error:
+        copy.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            sibling(fresh, suffix).unlink(missing_ok=True)
+        size = connection.pragma("page_count") * connection.pragma("page_size") // 1_000_000 + 1
+        # SQLite's own words are of no use here: where the copy's last page has no room it calls that "not an error".
+        raise StoreFailedError(
+            f"{fresh.parent} did not take a copy of the store: make room for {size} MB there"
+        ) from error
     finally:
         copy.close()

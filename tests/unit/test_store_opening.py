@@ -19,7 +19,7 @@ from taskwatch.store.opening import translated
 from taskwatch.store.schema import APPLICATION_ID, Migration, load_migrations, migrate
 from taskwatch.store.sqlite import SqliteStore, open_store
 from tests.fakes.builders import T0
-from tests.fakes.faulty_disk import faulty_disk, full, io_error
+from tests.fakes.faulty_disk import Step, faulty_disk, full, io_error
 from tests.fakes.records import PROD, StillClock, a_record, an_event, routed
 
 NOBODY: Final = 65_534
@@ -479,6 +479,18 @@ async def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     await made(path)
     with edited(path) as connection, pytest.raises(apsw.SQLError):
         migrate(connection, path, [*load_migrations(), NEXT, BROKEN])
+    assert await events_in(path) == 1
+
+
+async def test_a_migration_without_room_for_its_copy_says_so_and_leaves_nothing_behind(path: Path) -> None:
+    await made(path)
+    with edited(path) as connection, faulty_disk() as disk:
+        disk.fail_each(Step.WRITE, full)
+        with pytest.raises(
+            StoreFailedError, match=r"did not take a copy of the store: make room for \d+ MB there"
+        ):
+            migrate(connection, path, [*load_migrations(), NEXT])
+    assert not list(path.parent.glob("*.new*"))
     assert await events_in(path) == 1
 
 
