@@ -17,14 +17,17 @@ KILLS   ?= 5000
 SEEDS   ?= 100000
 
 # `make install` puts all it makes below PREFIX, the unit into UNIT_DIR, and into LINK_DIR links for shells and man;
-# into the last two where they exist and may be written. Empty: nowhere. DESTDIR is for those who make packages.
+# into the last two where they may be written. Those that were given are made, and must be writable. Empty: nowhere.
+# DESTDIR is for those who make packages.
 PREFIX   ?= /opt/taskwatch
 UNIT_DIR ?= /etc/systemd/system
 LINK_DIR ?= /usr/local
 LINKED   := bin/taskwatch share/man/man1/taskwatch.1 share/bash-completion/completions/taskwatch \
             share/zsh/site-functions/_taskwatch share/fish/vendor_completions.d/taskwatch.fish
 UNFIT     = make: $(PLACE) must be writable, and nothing but taskwatch in it: be root, or make install PREFIX=$$HOME/taskwatch UNIT_DIR=
-may_write = test -n "$(1)" && { test -z "$(DESTDIR)" || mkdir -p $(DESTDIR)$(1); } && test -w $(DESTDIR)$(1)
+NOT_ROOTED = $(filter-out /%,$(or $(PREFIX),PREFIX=) $(UNIT_DIR) $(LINK_DIR))
+GIVEN     = $(foreach name,UNIT_DIR LINK_DIR,$(if $(DESTDIR)$(filter-out file,$(origin $(name))),$($(name):%=$(DESTDIR)%)))
+may_write = test -n "$(1)" && test -w $(DESTDIR)$(1)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-real bench soak man install lint style types imports lock lock-check clean
@@ -54,12 +57,16 @@ man: .venv/.installed ## write docs/taskwatch.1 from the commands' own help
 # The service sees no Python below /root or /home (ProtectHome), so the system's own is looked for; and it is another
 # user, so whatever the umask is, all may read. What is made for a package names the places where it will be.
 install: PYTHON = $(shell PATH=/usr/local/bin:/usr/bin:/bin; $(SEARCH))
+install: override DESTDIR := $(filter-out /,$(abspath $(DESTDIR))) # as the environment's own files spell it
 install: PLACE = $(DESTDIR)$(PREFIX)
 install: BIN = $(PLACE)/bin
 install: ## install on this host, or upgrade: sudo make install; docs/install.md says what comes next
 	@test -n "$(PYTHON)" || { echo '$(REMEDY)' >&2; exit 1; }
-	@umask 022; mkdir -p $(PLACE) 2>/dev/null && test -w $(PLACE) -a \( ! -e $(BIN) -o -e $(PLACE)/pyvenv.cfg \) || \
-	    { echo '$(UNFIT)' >&2; exit 1; }
+	@test -z "$(NOT_ROOTED)" || { echo 'make: not an absolute path: $(NOT_ROOTED)' >&2; exit 1; }
+	@umask 022; mkdir -p $(PLACE) 2>/dev/null && test -w $(PLACE) && \
+	    { test -e $(PLACE)/pyvenv.cfg || test -z "$$(ls -A $(PLACE))"; } || { echo '$(UNFIT)' >&2; exit 1; }
+	@umask 022; for place in $(GIVEN); do mkdir -p $$place 2>/dev/null && test -w $$place || \
+	    { echo "make: $$place must be a directory that you may write" >&2; exit 1; }; done
 	@test ! -e $(BIN) || find $(BIN) -name 'python*' -xtype l -delete # of a Python that an upgrade of the host took away
 	@umask 022; $(PYTHON) -m venv $(PLACE)
 	@umask 022; $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation .

@@ -149,14 +149,6 @@ def require_secret(config: Config) -> None:
         raise ConfigError(list(exposed))
 
 
-def warnings_of(config: Config) -> Sequence[str]:
-    """Say what works and should be otherwise.
-
-    A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
-    """
-    return (*config.warnings, *inspect_secrets(config.secrets).unreadable)
-
-
 class _Parts:
     """The daemon's parts, made for it at its start and at each reload."""
 
@@ -172,7 +164,8 @@ class _Parts:
         return fresh
 
     def warnings(self, config: Config) -> Sequence[str]:
-        return warnings_of(config)
+        # A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
+        return (*config.warnings, *inspect_secrets(config.secrets).unreadable)
 
     def source(self, project: WatchedProject, config: Config) -> TaskSource:
         return self._sources.of(project, config)

@@ -13,7 +13,7 @@ from taskwatch.cli.options import config_option, loaded
 from taskwatch.cli.output import age, print_json, print_table
 
 if TYPE_CHECKING:
-    from taskwatch.cli.standing import Standing
+    from taskwatch.cli.standing import Daemon, Standing
     from taskwatch.store.reader import StoreReader
 
 Command = Callable[..., Any]
@@ -164,20 +164,19 @@ def events(config: Path | None, as_json: bool, **chosen: Any) -> None:
 def projects(config: Path | None, project: str | None, as_json: bool) -> None:
     """List the projects: how fresh what is known of each is, when it is polled next, and what is in the way."""
     from taskwatch.cli.standing import standings
-    from taskwatch.store.lock import is_watched
     from taskwatch.store.reader import StoreReader
 
     configuration = loaded(config)
-    is_running = is_watched(configuration.store.path)
+    daemon, remark = _heard_of(configuration.store.path)
     now = datetime.now(UTC)
     with StoreReader(configuration.store.path) as reader:
-        rows = standings(configuration, reader.projects(limit=100_000), now=now, is_running=is_running)
+        rows = standings(configuration, reader.projects(limit=100_000), now=now, daemon=daemon)
     rows = [row for row in rows if project in (None, row.name)]
+    if remark is not None:
+        click.echo(remark, err=True)
     if as_json:
         print_json(asdict(row) for row in rows)
         return
-    if not is_running:
-        click.echo("No daemon is running: this is what the last one knew.", err=True)
     print_table(
         ("PROJECT", "STATE", "READ", "EVERY", "NEXT", "RUNNING", "TASKS", "HOST", "TROUBLE"),
         [
@@ -205,6 +204,25 @@ def opened_reader(config: Path | None) -> Iterator["StoreReader"]:
 
     with StoreReader(loaded(config).store.path) as reader:
         yield reader
+
+
+def _heard_of(store: Path) -> "tuple[Daemon, str | None]":
+    """Ask the daemon how things stand; return what is known of it, and what is to be said of that."""
+    from taskwatch.cli.request import freshen
+    from taskwatch.cli.standing import Daemon
+    from taskwatch.errors import RequestError, StoreFailedError
+    from taskwatch.store.lock import is_watched
+    from taskwatch.telemetry import printable
+
+    if not is_watched(store):
+        return Daemon.NONE, "No daemon is running: this is what the last one knew."
+    try:
+        freshen(store)
+    except RequestError:
+        return Daemon.SILENT, "The daemon does not answer: this is what it said last. Its log may say more."
+    except StoreFailedError as error:
+        return Daemon.ANSWERS, printable(f"This may be half a minute old: {error}")
+    return Daemon.ANSWERS, None
 
 
 def _trouble(row: "Standing", now: datetime) -> str | None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.1  # from look to look
 PROBE_LOOKS = 10  # from one look whether there still is a daemon to the next
+FRESH_SECONDS = (
+    3.0  # a daemon looks once a second: one that does not answer in this time does nothing else either
+)
 NOTICE_SECONDS = 30.0  # for the daemon to answer, beside what the work itself may take
 
 
@@ -31,6 +34,21 @@ def ask(store: Path, action: Action, argument: Mapping[str, Any], *, within: flo
     if "error" in outcome:
         raise RequestError(str(outcome["error"]))
     return outcome
+
+
+def freshen(store: Path) -> None:
+    """Let the daemon that holds the store record now how fresh all is. Raises RequestError where it does not answer."""
+    from datetime import UTC, datetime
+
+    from taskwatch.store.desk import Desk
+    from taskwatch.store.operations import operator
+
+    with Desk(store, by=operator()) as desk:
+        request = desk.ask(Action.FRESHEN, {}, at=datetime.now(UTC))
+        try:
+            _outcome(desk, request, store, limit=FRESH_SECONDS)
+        finally:
+            desk.withdraw(request)
 
 
 def _outcome(desk: "Desk", request: int, store: Path, *, limit: float) -> dict[str, Any]:

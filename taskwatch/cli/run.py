@@ -19,13 +19,11 @@ def run(config: Path | None, wait: bool) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
     from taskwatch import telemetry
-    from taskwatch.app import require_secret, warnings_of, watch
+    from taskwatch.app import require_secret, watch
 
     configuration = loaded(config)
     require_secret(configuration)
     telemetry.configure(format_=configuration.log.format, level=configuration.log.level)
     log = telemetry.logger()
     log.info("configuration_read", path=str(configuration.path.resolve()), files=len(configuration.files))
-    for warning in warnings_of(configuration):
-        log.warning("configuration_warning", warning=warning)
     asyncio.run(watch(configuration, wait=wait))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from taskwatch.config.configuration import Config, WatchedProject
 from taskwatch.model.project import Condition
@@ -29,14 +30,20 @@ class Standing:
     since: datetime | None  # of the trouble
 
 
-def standings(
-    config: Config, rows: Sequence[ProjectRow], *, now: datetime, is_running: bool
-) -> list[Standing]:
+class Daemon(StrEnum):
+    """What is known of who watches."""
+
+    ANSWERS = "answers"
+    SILENT = "silent"  # it holds the store, and does not answer
+    NONE = "none"
+
+
+def standings(config: Config, rows: Sequence[ProjectRow], *, now: datetime, daemon: Daemon) -> list[Standing]:
     """Return the configured projects in their order, then those that are configured no more."""
     known = {row.identity: row for row in rows}
     return [
         *(
-            _configured(watched, known.pop(watched.project.identity, None), now=now, is_running=is_running)
+            _configured(watched, known.pop(watched.project.identity, None), now=now, daemon=daemon)
             for watched in config.projects
         ),
         *_forgotten(known.values()),
@@ -44,20 +51,20 @@ def standings(
 
 
 def _configured(
-    watched: WatchedProject, row: ProjectRow | None, *, now: datetime, is_running: bool
+    watched: WatchedProject, row: ProjectRow | None, *, now: datetime, daemon: Daemon
 ) -> Standing:
-    condition = row.condition if row is not None and is_running else None
+    condition = row.condition if row is not None else None
     trouble = condition.trouble if condition is not None else None
     is_active = row is not None and row.open_tasks > 0
     return Standing(
         name=watched.project.name,
-        state=_state(row, condition, is_running=is_running),
+        state=_state(row, condition, daemon),
         host=watched.project.identity.host,
         project_id=watched.project.identity.project_id,
         baseline_at=None if row is None else row.baseline_at,
         read_at=None if row is None else row.observed_at,
         interval_seconds=watched.interval.interval(is_active=is_active),
-        next_poll_at=None if condition is None else _next(condition, now),
+        next_poll_at=_next(condition, now) if condition is not None and daemon is Daemon.ANSWERS else None,
         tasks=0 if row is None else row.tasks,
         running=0 if row is None else row.open_tasks,
         cause=None if trouble is None else trouble.cause,
@@ -66,9 +73,9 @@ def _configured(
     )
 
 
-def _state(row: ProjectRow | None, condition: Condition | None, *, is_running: bool) -> str:
-    if not is_running:
-        return "not watched"
+def _state(row: ProjectRow | None, condition: Condition | None, daemon: Daemon) -> str:
+    if daemon is not Daemon.ANSWERS:
+        return "not watched" if daemon is Daemon.NONE else "no answer"
     if condition is not None and condition.trouble is not None:
         return "in trouble"
     if row is None or row.baseline_at is None:

@@ -58,10 +58,13 @@ def inspect_secrets(secrets: Iterable[PlacedSecret]) -> Inspection:
             notes.append(placed.problem(text).line())
             continue
         try:
-            placed.secret.reveal()
+            text = placed.secret.reveal()
         except SecretUnreadableError as error:
             unreadable.append(placed.problem(str(error)).line())
             continue
+        if not text.isprintable():
+            text = "holds a line end or another control character, which no request can carry; write it as one line"
+            unreadable.append(placed.problem(text).line())
         if placed.file is not None and _is_readable_by_all(placed.file):
             text = f"everybody on this machine can read {placed.file}; chmod 600 it, or 640 with a group that the daemon has"
             exposed.append(placed.problem(text).line())

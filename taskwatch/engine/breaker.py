@@ -2,7 +2,8 @@
 
 Invariants:
 - A receiver that is down is asked one event at a time; any success ends it.
-- What the receiver asked for by Retry-After is not shortened, not even by a success.
+- What the receiver asked for by Retry-After is not shortened, not even by a success; only an operator
+  does that, who gives it another configuration or tries it with success.
 """
 
 from collections.abc import Callable

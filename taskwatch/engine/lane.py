@@ -30,7 +30,6 @@ from taskwatch.model.delivery import (
     Outcome,
     Reason,
     Retry,
-    Scope,
 )
 from taskwatch.telemetry import Logger
 
@@ -287,8 +286,13 @@ class Lane:
             item.poisoned += 1
         item.successes = self._breaker.successes
         item.due = now + self._delay(item.attempts)
+        was_paused = self._breaker.is_paused
         self._breaker.failed(failure, attempts=item.attempts, now=now)
         self._log_failure(item, failure)
+        if self._breaker.is_paused and not was_paused:
+            self._log.error(
+                "receiver_paused", detail=failure.detail, until="a reload, or taskwatch receiver test"
+            )
 
     def _delay(self, failures: int) -> float:
         return delay(failures, initial=self._rules.initial, maximum=self._rules.maximum, rng=self._rng)
@@ -303,10 +307,6 @@ class Lane:
             reason=failure.reason.value,
             detail=failure.detail,
         )
-        if failure.scope is Scope.PAUSED:
-            self._log.error(
-                "receiver_paused", detail=failure.detail, until="a reload, or taskwatch receiver test"
-            )
 
     async def _record(self, item: Item, outcome: Outcome) -> None:
         is_first = True

@@ -14,6 +14,7 @@ class Action(StrEnum):
     POLL = "poll"
     RECEIVER_TEST = "receiver_test"
     RELOAD = "reload"
+    FRESHEN = "freshen"  # record now how fresh all is: a question, no act of an operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,7 +154,7 @@ def _sendable(secret: Secret) -> str:
     text = secret.reveal()
     if not text.isprintable():
         raise SecretUnreadableError(
-            f"{secret} holds a line end or another control character: no header takes it"
+            f"the secret in {secret.place} holds a line end or another control character: no header takes it"
         )
     return text
 
@@ -162,7 +162,7 @@ def _sendable(secret: Secret) -> str:
 def _signer(secret: Secret) -> Webhook:
     text = secret.reveal()
     if problem := signing_secret_problem(text):
-        raise SecretUnreadableError(f"{secret}: {problem}")
+        raise SecretUnreadableError(f"the secret in {secret.place}: {problem}")
     return Webhook(text)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from taskwatch.clock import Clock
 from taskwatch.errors import StoreFailedError, StoreLostError, TaskwatchError
-from taskwatch.model.operation import Operation
+from taskwatch.model.operation import Action, Operation
 from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
@@ -74,7 +74,8 @@ class Attendant:
         self._changed()
         while operations := await self._store.unlogged_operations():
             for operation in operations:
-                self._tell(operation)
+                if operation.action != Action.FRESHEN:
+                    self._tell(operation)
             await self._store.mark_logged(operation.id for operation in operations)
             for operation in operations:
                 self._begin(operation)

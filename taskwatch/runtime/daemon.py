@@ -71,6 +71,7 @@ class Daemon:
         self._running = Lanes()
         self._reloading = asyncio.Lock()
         self._is_stopping = False
+        self._warned: set[str] = set()
         self._watches: dict[Identity, Watch] = {}
         self._lanes: dict[str, Lane] = {}
         self.housekeeper = Housekeeper(
@@ -89,6 +90,7 @@ class Daemon:
                 Action.RELOAD: self._asked_to_reload,
                 Action.POLL: self._asked_to_poll,
                 Action.RECEIVER_TEST: self._asked_to_test,
+                Action.FRESHEN: self._asked_to_freshen,
             },
             changed=self.wake,
         )
@@ -123,6 +125,7 @@ class Daemon:
             self._scheduler.add(identity, watch.tick)
         self._scheduler.add("freshness", self._stay_fresh)
         self._scheduler.add("prune", self.housekeeper.prune)
+        await self._warn(self.config)
         await self.housekeeper.name_removed()
         for lane in self._lanes.values():
             self._running.begin(lane)
@@ -162,9 +165,15 @@ class Daemon:
                 if not self._is_stopping:
                     self._systemd.ready(self._status())
             self._log.info("configuration_reloaded", changes=list(changes) or "none")
-            for warning in await asyncio.to_thread(self._parts.warnings, config):
-                self._log.warning("configuration_warning", warning=warning)
+            await self._warn(config)
             return changes
+
+    async def _warn(self, config: Config) -> None:
+        """Say what should be otherwise, and was not said of the configuration before."""
+        warnings = set(await asyncio.to_thread(self._parts.warnings, config))
+        for warning in sorted(warnings - self._warned):
+            self._log.warning("configuration_warning", warning=warning)
+        self._warned = warnings
 
     async def _prepared(self) -> tuple[Config, dict[str, Notifier]]:
         """Do all that can fail: read the file, open the receivers that are new or changed."""
@@ -294,6 +303,10 @@ class Daemon:
         if (lane := self._lanes.get(name)) is not None:  # unless a reload took it away meanwhile
             lane.trust()
         return {"event_id": event.id}
+
+    async def _asked_to_freshen(self, _: dict[str, Any]) -> dict[str, Any]:
+        await self.housekeeper.keep_freshness()
+        return {}
 
     async def _stay_fresh(self) -> float:
         self._systemd.status(self._status())

@@ -43,6 +43,7 @@ class Housekeeper:
         self._watches = watches
         self._receivers = receivers
         self._failing: set[str] = set()  # what was warned of and still is so
+        self._named: set[str] = set()  # receivers that were said to be missing and still are
 
     async def stay_fresh(self) -> float:
         await self.keep_freshness()
@@ -61,14 +62,18 @@ class Housekeeper:
             self._failing.discard("freshness_not_kept")
 
     async def prune(self) -> float:
-        skews = [abs(skew) for watch in self._watches() if (skew := watch.poller.skew) is not None]
-        if not skews:
+        polled = [(watch, skew) for watch in self._watches() if (skew := watch.poller.skew) is not None]
+        if not polled:
             return FIRST_PRUNE_SECONDS
-        if max(skews) > MAX_SKEW:
+        watch, skew = max(polled, key=lambda found: abs(found[1]))
+        if abs(skew) > MAX_SKEW:
             self._edge(
                 "prune_skipped",
-                reason="this host and the cloud disagree about the time",
-                by_seconds=round(max(skews).total_seconds()),
+                reason="this host's clock is ahead of the cloud's"
+                if skew > timedelta(0)
+                else "this host's clock is behind the cloud's",
+                by_seconds=round(abs(skew).total_seconds()),
+                project=watch.poller.project.name,
             )
             return PRUNE_SECONDS
         try:
@@ -94,7 +99,10 @@ class Housekeeper:
         except StoreFailedError as error:
             self._log.warning("removed_receivers_unknown", error=str(error))
             return
+        named, self._named = self._named, {receiver.name for receiver in removed}
         for receiver in removed:
+            if receiver.name in named:
+                continue
             self._log.warning(
                 "receiver_missing",
                 receiver=receiver.name,

@@ -64,6 +64,10 @@ class Desk:
             )
         )
 
+    def withdraw(self, request: int) -> None:
+        """Leave no trace of a request."""
+        self._transact(lambda connection: operations.withdraw(connection, request))
+
     def outcome(self, request: int) -> dict[str, Any] | None:
         """Return what became of a request; None while nothing has."""
         with readable(self._path):

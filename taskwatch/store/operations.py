@@ -92,6 +92,11 @@ def answer(connection: apsw.Connection, operation: int, outcome: Mapping[str, An
     )
 
 
+def withdraw(connection: apsw.Connection, operation: int) -> None:
+    """Forget a request: it was a question, and is answered, or nobody waits for the answer any more."""
+    connection.execute("DELETE FROM operations WHERE id = ?", (operation,))
+
+
 def give_up_requests(connection: apsw.Connection) -> None:
     """Answer what an earlier daemon was asked and did not do."""
     connection.execute("UPDATE operations SET outcome = ? WHERE outcome IS NULL", (UNANSWERED,))

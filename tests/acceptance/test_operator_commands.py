@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -143,6 +144,25 @@ async def test_projects_tells_how_fresh_each_is_and_what_is_in_the_way(
     assert [row["name"] for row in one] == ["other"]
     assert "No daemon is running" in after.err
     assert after.out.count("not watched") == 2
+
+
+async def test_projects_is_as_fresh_as_the_daemon_and_says_when_that_does_not_answer(
+    scene: Scene, ask: Ask
+) -> None:
+    async with running(scene) as daemon:
+        began = datetime.now(UTC)
+        await asyncio.sleep(2)
+        (fresh,) = objects(await ask("projects", "--json"))
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGSTOP)
+        silent = await ask("projects")
+        daemon.process.send_signal(signal.SIGCONT)
+        said = daemon.said()
+
+    read_at = datetime.fromisoformat(str(fresh["read_at"]))
+    assert read_at > began, "the store alone knows of the first poll only for half a minute"
+    assert (silent.code, "does not answer" in silent.err, "no answer" in silent.out) == (0, True, True)
+    assert "operator_acted" not in said, "a question is no act"
 
 
 def _trouble(scene: Scene) -> int:

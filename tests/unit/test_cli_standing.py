@@ -3,7 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
-from taskwatch.cli.standing import Standing, standings
+from taskwatch.cli.standing import Daemon, Standing, standings
 from taskwatch.config.configuration import Config
 from taskwatch.model.project import Condition, Identity, Trouble
 from taskwatch.store.rows import ProjectRow
@@ -33,8 +33,10 @@ def a_row(
     )
 
 
-def stood(config: Config, *rows: ProjectRow, is_running: bool = True, later: float = 0.0) -> list[Standing]:
-    return standings(config, rows, now=T0 + timedelta(seconds=later), is_running=is_running)
+def stood(
+    config: Config, *rows: ProjectRow, daemon: Daemon = Daemon.ANSWERS, later: float = 0.0
+) -> list[Standing]:
+    return standings(config, rows, now=T0 + timedelta(seconds=later), daemon=daemon)
 
 
 def test_the_next_poll_is_told_from_a_word_that_is_half_a_minute_old(tmp_path: Path) -> None:
@@ -61,13 +63,20 @@ def test_the_states_tell_what_is_in_the_way(tmp_path: Path) -> None:
     assert (new.state, new.read_at, new.next_poll_at) == ("no baseline yet", None, None)
 
 
-def test_without_a_daemon_nothing_of_its_last_word_passes_for_the_present(tmp_path: Path) -> None:
+def test_without_a_daemon_its_last_trouble_stands_and_no_next_poll(tmp_path: Path) -> None:
     condition = Condition(
         interval=15.0, next_poll_at=T0, trouble=Trouble(cause="login", error="401", since=T0)
     )
 
-    prod, _ = stood(loaded(tmp_path, TEXT), a_row(condition=condition), is_running=False)
-    assert (prod.state, prod.next_poll_at, prod.cause) == ("not watched", None, None)
+    prod, _ = stood(loaded(tmp_path, TEXT), a_row(condition=condition), daemon=Daemon.NONE)
+    assert (prod.state, prod.next_poll_at, prod.cause) == ("not watched", None, "login")
+
+
+def test_a_daemon_that_does_not_answer_says_nothing_about_the_next_poll(tmp_path: Path) -> None:
+    condition = Condition(interval=15.0, next_poll_at=T0)
+
+    prod, _ = stood(loaded(tmp_path, TEXT), a_row(condition=condition), daemon=Daemon.SILENT)
+    assert (prod.state, prod.next_poll_at) == ("no answer", None)
 
 
 def test_what_is_configured_no_more_comes_last_and_says_so(tmp_path: Path) -> None:

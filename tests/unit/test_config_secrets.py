@@ -272,3 +272,14 @@ def test_a_secret_at_a_wrong_key_is_not_shown_but_the_key_is(tmp_path: Path) -> 
     assert refused(tmp_path, SMALLEST + f"log: {{pasword: {CANARY}}}") == [
         "taskwatch.yaml:3:7: log.pasword: unknown key; known here: format, level"
     ]
+
+
+def test_a_secret_that_no_request_can_carry_is_refused_without_being_shown(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("canary-bad\ncanary-token\n")
+    (tmp_path / "token").chmod(0o600)
+    text = SMALLEST.replace("{type: none}", "{type: token, token: {file: token}}")
+    inspection = inspect_secrets(loaded(tmp_path, text).secrets)
+
+    (line,) = inspection.unreadable
+    assert "credentials.otc.token: holds a line end or another control character" in line
+    assert "canary" not in line
