@@ -55,9 +55,10 @@ man: .venv/.installed ## write docs/taskwatch.1 from the commands' own help
 	@$(BIN)/python -m taskwatch.cli.manual >docs/taskwatch.1.new && mv docs/taskwatch.1.new docs/taskwatch.1
 
 # The service sees no Python below /root or /home (ProtectHome), so the system's own is looked for; and it is another
-# user, so whatever the umask is, all may read. What is made for a package names the places where it will be.
+# user, so whatever the umask is, all may read. What is made for a package names the places where it will be: DESTDIR,
+# spelled as the environment spells it, is cut out of its files.
 install: PYTHON = $(shell PATH=/usr/local/bin:/usr/bin:/bin; $(SEARCH))
-install: override DESTDIR := $(filter-out /,$(abspath $(DESTDIR))) # as the environment's own files spell it
+install: override DESTDIR := $(filter-out /,$(abspath $(DESTDIR)))
 install: PLACE = $(DESTDIR)$(PREFIX)
 install: BIN = $(PLACE)/bin
 install: ## install on this host, or upgrade: sudo make install; docs/install.md says what comes next
