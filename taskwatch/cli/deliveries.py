@@ -1,6 +1,7 @@
 """`taskwatch deliveries`: who was told what; `replay` and `drop` of what was not."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ from click.core import ParameterSource
 
 from taskwatch.cli.options import config_option, loaded
 from taskwatch.cli.output import counted, print_json, print_table
-from taskwatch.cli.query import SHORT_ID, filters, opened_reader, type_option
+from taskwatch.cli.query import SHORT_ID, filters, found, type_option
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
+    from taskwatch.store.rows import DeliveryRow
 
 DROPPABLE = ("dead", "pending", "held")
 
@@ -38,8 +40,11 @@ def deliveries(config: Path | None, as_json: bool, **chosen: Any) -> None:
         _require_no_filter(context)
         context.obj = config
         return
-    with opened_reader(config) as reader:
-        rows = reader.deliveries(**chosen)
+    with found(config, lambda reader: reader.deliveries, **chosen) as rows:
+        _print(rows, as_json=as_json)
+
+
+def _print(rows: "Sequence[DeliveryRow]", *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -63,24 +68,29 @@ def deliveries(config: Path | None, as_json: bool, **chosen: Any) -> None:
         )
         return
     print_table(
-        ("STATE", "RECEIVER", "TRIES", "EVENT", "PROJECT", "RECORDED", "DONE", "LAST TROUBLE", "EVENT ID"),
+        (
+            "STATE", "RECEIVER", "TRIES", "WHY", "SUMMARY", "EVENT ID",
+            "EVENT", "PROJECT", "RECORDED", "DONE", "LAST TROUBLE",
+        ),
         [
             (
                 row.state,
                 row.receiver,
                 row.attempts,
+                row.why or row.last_reason,
+                row.summary,
+                row.event_id[:SHORT_ID],
                 row.type.removeprefix("taskwatch."),
                 row.project,
                 row.time,
                 row.done_at,
                 row.last_detail,
-                row.event_id[:SHORT_ID],
             )
             for row in rows
         ],
         empty="No deliveries match.",
-        spare=("EVENT ID", "RECORDED", "PROJECT", "DONE"),
-    )
+        spare=("LAST TROUBLE", "DONE", "RECORDED", "PROJECT", "EVENT", "EVENT ID"),
+    )  # fmt: skip
 
 
 def _require_no_filter(context: click.Context) -> None:

@@ -4,7 +4,9 @@ import importlib
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -37,10 +39,26 @@ COMMANDS: Final = {
 }
 # Of the contract, and promised for later.
 PLANNED: Final = frozenset({"init", "alerts", "ack", "resolve", "silence", "replicas"})
+# What they end with says how something went.
+ANSWERS: Final = frozenset({"run", "check", "poll", "wait", "receiver", "reload", "state"})
+CUT_SHORT: Final = 141  # as a shell says it of a program that SIGPIPE ended
 CLOSING: Final = """
 -h explains a command, --debug shows tracebacks, --version says which this is.
 Exit: 0 done, 1 failed, 2 usage, 3 not all polled, 75 store held, 78 unusable.
 """
+
+
+@contextmanager
+def _while_it_is_read(ctx: click.Context) -> Iterator[None]:
+    """End well when the reader of a list has had enough (`| head -1`). Click would end with 1.
+
+    The exit code of a command that does or waits for something is an answer: cut short, it is none.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        is_answer = ctx.invoked_subcommand in ANSWERS
+        raise click.exceptions.Exit(CUT_SHORT if is_answer else 0) from None
 
 
 class _Lazy(GuidingGroup):
@@ -56,6 +74,14 @@ class _Lazy(GuidingGroup):
             return None
         command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         return command if isinstance(command, click.Command) else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _while_it_is_read(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _while_it_is_read(ctx):
+            return super().invoke(ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
         from click.shell_completion import CompletionItem
@@ -96,29 +122,43 @@ def main() -> NoReturn:
     try:
         code = group.main(arguments, standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with suppress(BrokenPipeError):
+            error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = 130
     except Exception as error:
         if debug:
             raise
-        for line in _lines(error):
-            click.echo(_priority() + line, err=True)
+        with suppress(BrokenPipeError):
+            for line in _lines(error):
+                click.echo(_priority() + line, err=True)
         code = error.exit_code if isinstance(error, TaskwatchError) else 1
+    _let_go()
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _occupy_standard_streams() -> None:
-    """Open the null device where a descriptor of 0, 1 or 2 is closed.
+    """Open the null device where a descriptor of 0, 1 or 2 is closed, and let Python use it.
 
     The next file opened would get its number: the store, into which a program or a library then wrote its errors.
     """
-    for number in range(3):
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - to the end
+
+
+def _let_go() -> None:
+    """Write what is left; to nobody where nobody reads it any more, lest Python complain of that at its exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # what was printed was flushed, and its failure has been told
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _priority() -> str:

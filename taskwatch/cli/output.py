@@ -45,7 +45,8 @@ def print_table(
 ) -> None:
     """Print aligned columns, whole when piped.
 
-    On a terminal too narrow for them the `spare` ones are left out, in their order; what is left is cut.
+    On a terminal too narrow for them the `spare` ones are left out, in their order: they stand whole or
+    not at all. What is left is cut.
     """
     if not rows:
         click.echo(empty, err=True)
@@ -63,12 +64,16 @@ def print_table(
 
 
 def _fit(widths: dict[str, int], terminal: int, spare: Sequence[str]) -> None:
+    texts = [heading for heading in widths if heading not in spare]
+    least = {
+        heading: min(width, READABLE) if heading in texts else width for heading, width in widths.items()
+    }
     for heading in spare:
-        if sum(min(width, READABLE) + len(GAP) for width in widths.values()) > terminal:
-            del widths[heading]
+        if sum(least.values()) + len(GAP) * (len(least) - 1) > terminal:
+            del widths[heading], least[heading]
     excess = sum(widths.values()) + len(GAP) * (len(widths) - 1) - terminal
-    while excess > 0 and max(widths.values()) > MIN_COLUMN:
-        widest = max(widths, key=lambda heading: widths[heading])
+    while excess > 0 and max(widths[text] for text in texts) > MIN_COLUMN:
+        widest = max(texts, key=lambda text: widths[text])
         widths[widest] -= 1
         excess -= 1
 
@@ -87,7 +92,7 @@ def _shown(value: object) -> str:
         case None:
             return "-"
         case datetime():
-            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+            return value.astimezone(UTC).strftime("%m-%d %H:%M:%SZ")
         case StrEnum():
             return value.value
         case str():

@@ -1,11 +1,11 @@
 """`taskwatch projects`, `tasks`, `events`: what is known."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -14,11 +14,14 @@ from taskwatch.cli.output import age, print_json, print_table
 
 if TYPE_CHECKING:
     from taskwatch.cli.standing import Daemon, Standing
+    from taskwatch.config.configuration import Config
     from taskwatch.store.reader import StoreReader
+    from taskwatch.store.rows import EventRow, TaskRow
 
 Command = Callable[..., Any]
+Row = TypeVar("Row")
 
-SHORT_ID: Final = 15  # characters of an event id in a table: enough to find it again
+SHORT_ID: Final = 10  # characters of an event id in a table: enough to find it again
 
 
 class _Since(click.ParamType[datetime]):
@@ -85,9 +88,12 @@ type_option = click.option("--type", "event_type", metavar="TYPE", help="Of this
 @filters(click.option("--status", help="In this status."), _name, _instance)
 def tasks(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the tasks that are known, the newest first."""
-    with opened_reader(config) as reader:
-        rows = reader.tasks(**chosen)
     now = datetime.now(UTC)
+    with found(config, lambda reader: reader.tasks, **chosen) as rows:
+        _print_tasks(rows, now, as_json=as_json)
+
+
+def _print_tasks(rows: "Sequence[TaskRow]", now: datetime, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -132,8 +138,11 @@ def tasks(config: Path | None, as_json: bool, **chosen: Any) -> None:
 @filters(type_option, _name, _instance)
 def events(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the events that were recorded, the newest first. With --json, as they were told."""
-    with opened_reader(config) as reader:
-        rows = reader.events(**chosen)
+    with found(config, lambda reader: reader.events, **chosen) as rows:
+        _print_events(rows, as_json=as_json)
+
+
+def _print_events(rows: "Sequence[EventRow]", *, as_json: bool) -> None:
     if as_json:
         import json
 
@@ -153,7 +162,7 @@ def events(config: Path | None, as_json: bool, **chosen: Any) -> None:
             for row in rows
         ],
         empty="No events were recorded that match.",
-        spare=("EVENT ID", "SEVERITY"),
+        spare=("SEVERITY", "PROJECT", "EVENT ID"),
     )
 
 
@@ -199,11 +208,57 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
 
 
 @contextmanager
-def opened_reader(config: Path | None) -> Iterator["StoreReader"]:
+def found(
+    config: Path | None,
+    method: "Callable[[StoreReader], Callable[..., list[Row]]]",
+    *,
+    limit: int,
+    **chosen: Any,
+) -> Iterator[list[Row]]:
+    """Yield what a method of the reader finds; say in the end that there is more, if the limit hides it.
+
+    Where nothing is found, a filter that names what is not there is wrong usage: a typo would look like peace.
+    """
     from taskwatch.store.reader import StoreReader
 
-    with StoreReader(loaded(config).store.path) as reader:
-        yield reader
+    configuration = loaded(config)
+    with StoreReader(configuration.store.path) as reader:
+        rows = method(reader)(**chosen, limit=limit + 1)
+        if not rows:
+            _require_known(configuration, reader, **chosen)
+    yield rows[:limit]
+    if len(rows) > limit:
+        click.echo("… and more: --limit N shows them", err=True)
+
+
+def _require_known(
+    config: "Config",
+    reader: "StoreReader",
+    *,
+    project: str | None = None,
+    event_type: str | None = None,
+    receiver: str | None = None,
+    **_: object,
+) -> None:
+    if event_type is not None:
+        from taskwatch.cli.route import event_type_of
+
+        event_type_of(event_type)
+    if project is not None:
+        names = [watched.project.name for watched in config.projects]
+        _require_one_of([*names, *(row.name for row in reader.projects(limit=100_000))], project, "project")
+    if receiver is not None and not reader.deliveries(receiver=receiver, limit=1):
+        _require_one_of([row.name for row in config.receivers], receiver, "receiver")
+
+
+def _require_one_of(names: Sequence[str], written: str, what: str) -> None:
+    from taskwatch.config.fields import nearest
+    from taskwatch.telemetry import printable
+
+    if written not in names:
+        raise click.BadParameter(
+            printable(f"no {what} {written!r} is known; {nearest(written, names)}"), param_hint=f"--{what}"
+        )
 
 
 def _heard_of(store: Path) -> "tuple[Daemon, str | None]":

@@ -66,13 +66,14 @@ def _given(written: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"{name} is given twice")
         given[name] = value
     if "type" in given:
-        given["type"] = _event_type(given["type"])
+        given["type"] = event_type_of(given["type"])
     if "severity" in given:
         _require_severity(given["severity"])
     return given
 
 
-def _event_type(written: str) -> "EventType":
+def event_type_of(written: str) -> "EventType":
+    """Return the type that is written with or without its `taskwatch.`; an unknown one is wrong usage."""
     from taskwatch.config.fields import nearest
     from taskwatch.core.matchers import TYPE_PREFIX
     from taskwatch.model.event import EventType

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from taskwatch.cli.explain import REMEDIES
+from taskwatch.cli.query import SHORT_ID
 from taskwatch.core.events import baseline_event, task_event
 from taskwatch.core.route import Hop
 from taskwatch.engine.ports import Routed
@@ -163,8 +164,8 @@ def test_a_prefix_of_several_names_some_of_them(run: Run) -> None:
     ended = run("explain", "tw_")
 
     assert (ended.code, ended.out) == (1, "")
-    assert failed().id[:15] in ended.err
-    assert begun().id[:15] in ended.err
+    assert failed().id[:SHORT_ID] in ended.err
+    assert begun().id[:SHORT_ID] in ended.err
     assert ended.err.count("\n") == 1
 
 

@@ -1,5 +1,7 @@
 """The overview, what is said of commands that are not there, `--debug` anywhere, and the manual page."""
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -127,6 +129,40 @@ def test_no_file_is_opened_as_a_standard_stream_that_was_closed(closed: str) -> 
     assert ended.returncode > 2, "the number of the file that was opened"
 
 
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_a_command_without_standard_streams_is_the_same_command(closed: str) -> None:
+    ended = shell(f"{TASKWATCH} schema event {closed}")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("output", ["", "2>&1"])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [("schema event", 0), ("events --help", 0), ("--version", 0), ("chekc", 2)]
+)
+def test_a_reader_that_has_had_enough_is_no_failure(arguments: str, code: int, output: str) -> None:
+    ended = shell(f"{{ sleep 0.2; {TASKWATCH} {arguments} {output}; echo $? >&3; }} 3>&2 | exec true")
+
+    assert ended.stderr.splitlines()[-1] == str(code)
+    assert code or ended.stderr == f"{code}\n"
+
+
+def test_output_that_cannot_be_written_is_one_line_and_a_failure() -> None:
+    ended = shell(f"{TASKWATCH} events --help >/dev/full")
+
+    assert (ended.returncode, ended.stderr) == (1, "taskwatch: No space left on device\n")
+
+
+TASKWATCH = f"{shlex.quote(sys.executable)} -m taskwatch"
+
+
+def shell(script: str) -> subprocess.CompletedProcess[str]:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run(
+        ["sh", "-c", script], cwd=ROOT, env=buffered, capture_output=True, text=True, check=False, timeout=30
+    )
+
+
 # The manual
 
 
@@ -156,3 +192,24 @@ def test_the_manual_is_clean_roff() -> None:
     )  # fmt: skip
 
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_command_whose_end_is_an_answer_is_not_done_when_its_reader_goes_away(tmp_path: Path) -> None:
+    (tmp_path / "taskwatch.yaml").write_text(
+        "credentials: {c: {type: none}}\nprojects: [{name: p, endpoint: 'https://gaussdb.example', project_id: x}]\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "taskwatch", "check"],
+            cwd=tmp_path,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -17,6 +17,7 @@ from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Reason, Retry
 from taskwatch.model.task import COMPLETED, FAILED, RUNNING, Instance, Task
 from taskwatch.store.sqlite import open_store
 from tests.fakes.builders import a_known, a_project, a_reading, a_task, a_transition
+from tests.fakes.commands import Ended
 from tests.fakes.in_process import Run, runner
 from tests.fakes.messages import HOSTILE
 from tests.fakes.records import a_record, routed
@@ -72,7 +73,6 @@ FILTERS: Final = {
     "tasks --name Restore*": 1,
     "tasks --instance db-1": 2,
     "tasks --instance in-2": 1,
-    "tasks --project other": 0,
     "tasks --limit 2": 2,
     "tasks --since 1h": 3,
     "tasks --since 2100-01-01": 0,
@@ -81,6 +81,8 @@ FILTERS: Final = {
     "events --type taskwatch.task.completed --name Restore*": 1,
     "events --since 1h --limit 1": 1,
     "events --since 1m": 0,
+    "events --type task.started --project prod": 1,
+    "events --type task.canceled": 0,
     "deliveries": 6,
     "deliveries --state delivered --receiver journal": 3,
     "deliveries --state dead": 1,
@@ -93,7 +95,7 @@ def test_filters_filter(run: Run) -> None:
     found = {}
     for arguments in FILTERS:
         ended = run(*arguments.split(), "--json")
-        assert (ended.code, ended.err) == (0, "")
+        assert (ended.code, ended.err) == (0, "… and more: --limit N shows them\n" * ("--limit" in arguments))
         found[arguments] = len(ended.out.splitlines())
 
     assert found == FILTERS
@@ -101,11 +103,99 @@ def test_filters_filter(run: Run) -> None:
 
 def test_nothing_that_fits_is_said_aside_and_is_no_failure(run: Run) -> None:
     for command in ("tasks", "events", "deliveries"):
-        ended = run(command, "--project", "other")
+        ended = run(command, "--since", "2100-01-01")
 
         assert (ended.code, ended.out) == (0, "")
         assert ended.err.startswith("No ")
-        assert run(command, "--project", "other", "--json") == replace(ended, err="")
+        assert run(command, "--since", "2100-01-01", "--json") == replace(ended, err="")
+
+
+TYPOS: Final = {
+    "events --type task.fail": "no event has the type 'task.fail'; did you mean task.failed?",
+    "events --type taskwatch.task.fail": "no event has the type 'taskwatch.task.fail'; did you mean task.failed?",
+    "events --project pord": "Invalid value for --project: no project 'pord' is known; did you mean prod?",
+    "tasks --project pord": "Invalid value for --project: no project 'pord' is known; did you mean prod?",
+    "deliveries --receiver hok": "Invalid value for --receiver: no receiver 'hok' is known; did you mean hook?",
+}
+
+
+@pytest.mark.parametrize("typed", TYPOS)
+def test_a_filter_that_names_what_is_not_there_is_wrong_usage(typed: str, run: Run) -> None:
+    Path("taskwatch.yaml").write_text(f"{CONFIGURATION}receivers: [{{name: hook, type: log}}]\n")
+    for form in ((), ("--json",)):
+        ended = run(*typed.split(), *form)
+
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.endswith(f"Error: {TYPOS[typed]}\n")
+
+
+def test_what_only_the_store_knows_is_no_typo(run: Run) -> None:
+    Path("taskwatch.yaml").write_text(CONFIGURATION.replace("name: prod", "name: renamed"))
+
+    assert run("events", "--project", "prod", "--since", "2100-01-01").code == 0
+    assert run("events", "--project", "renamed").code == 0
+    assert run("deliveries", "--receiver", "hook", "--since", "2100-01-01").code == 0
+
+
+def test_a_limit_that_hides_something_says_so(run: Run) -> None:
+    for command, number in (("tasks", 3), ("events", 3), ("deliveries", 6)):
+        for form, head in (((), 1), (("--json",), 0)):
+            cut, whole = (run(command, "--limit", str(limit), *form) for limit in (number - 1, number))
+
+            assert cut.err == "… and more: --limit N shows them\n"
+            assert len(cut.out.splitlines()) == head + number - 1
+            assert (whole.err, len(whole.out.splitlines())) == ("", head + number)
+
+
+AT_80_COLUMNS: Final = {
+    "tasks": "STATUS TASK INSTANCE PROJECT TOOK REASON",
+    "events": "TIME TYPE PROJECT SUMMARY EVENT ID",
+    "deliveries": "STATE RECEIVER TRIES WHY SUMMARY EVENT ID",
+}
+
+
+@pytest.fixture
+def terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return what runs a command on a terminal of 80 columns without colours."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def on_terminal(*arguments: str) -> Ended:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        return run(*arguments)
+
+    return on_terminal
+
+
+def test_at_80_columns_stands_what_an_operator_goes_on_with(terminal: Run) -> None:
+    shown = {command: terminal(command).out.splitlines() for command in AT_80_COLUMNS}
+
+    assert {command: " ".join(lines[0].split()) for command, lines in shown.items()} == AT_80_COLUMNS
+    assert max(len(line) for lines in shown.values() for line in lines) <= 80
+
+
+def test_the_id_in_a_table_at_80_columns_is_enough_to_explain(terminal: Run) -> None:
+    for command in ("events", "deliveries"):
+        for line in terminal(command).out.splitlines()[1:]:
+            assert terminal("explain", line.split()[-1]).code == 0
+
+
+def test_a_column_that_would_be_useless_if_cut_stands_whole_or_not_at_all(
+    terminal: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job_id = "0d1b7b1e-6c36-4f2f-9a1e-3f2f7a6f1c55"
+    asyncio.run(record(tmp_path / "other.db", (a_task(job_id, RUNNING, name="Backup" * 8),)))
+    Path("taskwatch.yaml").write_text(CONFIGURATION.replace("taskwatch.db", "other.db"))
+    for columns in range(40, 180):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        table = terminal("tasks").out
+        assert ("JOB ID" in table) == (job_id in table)
+
+
+def test_a_table_of_deliveries_says_in_a_word_why_one_failed(run: Run) -> None:
+    rows = run("deliveries", "--receiver", "hook").out.splitlines()[1:]
+
+    assert sorted(line.split()[3] for line in rows) == ["-", "poison", "server_error"]
 
 
 def test_a_table_has_a_heading_and_a_row_for_each(run: Run) -> None:
