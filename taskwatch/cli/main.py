@@ -139,22 +139,23 @@ def main() -> NoReturn:
 
 
 def _occupy_standard_streams() -> None:
-    """Open the null device where a descriptor of 0, 1 or 2 is closed, and let Python use it.
+    """Open the null device where a descriptor of 0, 1 or 2 is closed; what is printed goes there.
 
     The next file opened would get its number: the store, into which a program or a library then wrote its errors.
+    Standard error stays None for Python: what a receiver of type log is to be told is not told by writing it to nobody.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest number that is free
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - to the end
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - to the end
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - the same
 
 
 def _let_go() -> None:
     """Write what is left; to nobody where nobody reads it any more, lest Python complain of that at its exit."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:  # what was printed was flushed, and its failure has been told
