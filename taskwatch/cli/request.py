@@ -11,9 +11,8 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.1  # from look to look
 PROBE_LOOKS = 10  # from one look whether there still is a daemon to the next
-FRESH_SECONDS = (
-    3.0  # a daemon looks once a second: one that does not answer in this time does nothing else either
-)
+# A daemon looks once a second: one that does not answer in this time does nothing else either.
+FRESH_SECONDS = 3.0
 NOTICE_SECONDS = 30.0  # for the daemon to answer, beside what the work itself may take
 
 

@@ -20,7 +20,7 @@ class Standing:
     host: str
     project_id: str
     baseline_at: datetime | None
-    read_at: datetime | None  # completely, as far as is on record: within half a minute
+    read_at: datetime | None  # completely, as far as is on record
     interval_seconds: float | None  # None: it is configured no more
     next_poll_at: datetime | None  # None: nobody polls it
     tasks: int

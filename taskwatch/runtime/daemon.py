@@ -187,7 +187,9 @@ class Daemon:
         except Exception as error:
             for notifier in opened.values():
                 await notifier.close()
-            problems = str(error).splitlines() if isinstance(error, TaskwatchError) else [repr(error)]
+            # Of a mistake of ours only the name: its text may hold a secret.
+            is_ours = not isinstance(error, TaskwatchError)
+            problems = [type(error).__name__] if is_ours else str(error).splitlines()
             self._log.error("reload_refused", problems=problems, remains="the old configuration")
             raise
         return config, opened
