@@ -9,9 +9,12 @@ from typing import Final, assert_never
 
 from taskwatch import telemetry
 from taskwatch.clock import Clock, SystemClock
-from taskwatch.cloud.auth import Login, NoLogin, TokenLogin
-from taskwatch.cloud.client import Session, TasksClient, open_session
+from taskwatch.cloud.auth.login import Login, NoLogin
+from taskwatch.cloud.auth.token import TokenLogin
+from taskwatch.cloud.caller import Caller
+from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
+from taskwatch.cloud.transport import Session, Transport, open_session
 from taskwatch.config.configuration import Config, Credential, WatchedProject
 from taskwatch.config.inspection import inspect_secrets
 from taskwatch.config.load import load
@@ -207,12 +210,16 @@ class _Sources:
 
     def of(self, project: WatchedProject, config: Config) -> TaskSource:
         credential = config.credentials[project.credential]
+        endpoint = str(project.endpoint)
         return TasksClient(
-            session=self._session,
-            endpoint=str(project.endpoint),
+            caller=Caller(
+                transport=Transport(session=self._session),
+                endpoint=endpoint,
+                login=self._login(project.credential, credential),
+                limiter=self._limiter(project, credential.rate),
+            ),
+            endpoint=endpoint,
             project_id=project.project.identity.project_id,
-            login=self._login(project.credential, credential),
-            limiter=self._limiter(project, credential.rate),
             timeout=project.timeout,
         )
 

@@ -27,9 +27,11 @@ import msgspec
 
 from taskwatch import telemetry
 from taskwatch.clock import SystemClock
-from taskwatch.cloud.auth import NoLogin
-from taskwatch.cloud.client import TasksClient, open_session
+from taskwatch.cloud.auth.login import NoLogin
+from taskwatch.cloud.caller import Caller
+from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
+from taskwatch.cloud.transport import Transport, open_session
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.core.route import Route
@@ -111,11 +113,14 @@ async def ours(
                 exclude=(),
             ),
             source=TasksClient(
-                session=session,
+                caller=Caller(
+                    transport=Transport(session=session),
+                    endpoint=endpoint,
+                    login=NoLogin(),
+                    limiter=limiter,
+                ),
                 endpoint=endpoint,
                 project_id=project_id,
-                login=NoLogin(),
-                limiter=limiter,
                 timeout=20,
             ),
             ledger=store,

@@ -13,9 +13,12 @@ import aiohttp
 import pytest
 
 from taskwatch.clock import SystemClock
-from taskwatch.cloud.auth import Login, NoLogin, TokenLogin
-from taskwatch.cloud.client import TasksClient, open_session
+from taskwatch.cloud.auth.login import Login, NoLogin
+from taskwatch.cloud.auth.token import TokenLogin
+from taskwatch.cloud.caller import Caller
+from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
+from taskwatch.cloud.transport import Transport, open_session
 from taskwatch.engine.ports import TaskSource
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.project import Digests, Listing
@@ -69,15 +72,15 @@ def _client(
     login: Login | None = None,
     limiter: Limiter | None = None,
     timeout: float = 20.0,
+    project_id: str = PROJECT,
 ) -> TasksClient:
-    return TasksClient(
-        session=session,
+    caller = Caller(
+        transport=Transport(session=session),
         endpoint=url,
-        project_id=PROJECT,
         login=login or NoLogin(),
         limiter=limiter or Limiter(1e6, SystemClock()),
-        timeout=timeout,
     )
+    return TasksClient(caller=caller, endpoint=url, project_id=project_id, timeout=timeout)
 
 
 def _told(listing: Listing) -> set[tuple[str, str]]:
@@ -123,10 +126,7 @@ async def test_no_cookie_is_kept(session: aiohttp.ClientSession, cloud: TasksEnd
 async def test_a_project_id_cannot_leave_its_place_in_the_path(
     session: aiohttp.ClientSession, cloud: TasksEndpoint
 ) -> None:
-    client = TasksClient(
-        session=session, endpoint=cloud.url, project_id="../x?y=1#z", login=NoLogin(),
-        limiter=Limiter(1e6, SystemClock()), timeout=20.0,
-    )  # fmt: skip
+    client = _client(session, cloud.url, project_id="../x?y=1#z")
     await client.fetch(None)
     assert cloud.requests[0].path == "/v3/../x?y=1#z/tasks"
     assert cloud.requests[0].query == {"offset": "0", "limit": "100"}

@@ -14,9 +14,11 @@ import apsw
 import pytest
 
 from taskwatch.clock import SystemClock
-from taskwatch.cloud.auth import TokenLogin
-from taskwatch.cloud.client import TasksClient, open_session
+from taskwatch.cloud.auth.token import TokenLogin
+from taskwatch.cloud.caller import Caller
+from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
+from taskwatch.cloud.transport import Transport, open_session
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.watch import Watch
 from taskwatch.model.event import Event
@@ -103,11 +105,14 @@ async def a_scene(
         project=a_project(),
         rules=some_rules(),
         source=TasksClient(
-            session=session,
+            caller=Caller(
+                transport=Transport(session=session),
+                endpoint=cloud.url,
+                login=TokenLogin(secret or Secret.text(TOKEN)),
+                limiter=Limiter(10_000.0, clock),
+            ),
             endpoint=cloud.url,
             project_id="0611f1bd",
-            login=TokenLogin(secret or Secret.text(TOKEN)),
-            limiter=Limiter(10_000.0, clock),
             timeout=seconds,
         ),
         ledger=store,

@@ -3,44 +3,62 @@
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
-from taskwatch.cloud.auth import NoLogin, TokenLogin
+from taskwatch.cloud.auth.login import Authentication, Login, NoLogin
+from taskwatch.cloud.auth.token import TokenLogin
+from taskwatch.cloud.transport import Answer, Request
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.secret import Kept, Secret
 
 CANARY = "MIIcanary0123456789"
 
 
-def test_a_token_goes_into_its_header() -> None:
-    assert TokenLogin(Secret.text(CANARY)).headers() == {"X-Auth-Token": CANARY}
+async def _sent(login: Login) -> list[Authentication]:
+    """Send one request that is taken; return what came with it."""
+    sent: list[Authentication] = []
+
+    async def send(authentication: Authentication) -> Answer:
+        sent.append(authentication)
+        return Answer(body=b"", headers={})
+
+    await login.send(Request(url=URL("https://cloud.example/v3/p/tasks")), send)
+    return sent
 
 
-def test_no_login_adds_no_header() -> None:
-    assert NoLogin().headers() == {}
+async def test_a_token_goes_into_its_header() -> None:
+    (authentication,) = await _sent(TokenLogin(Secret.text(CANARY)))
+    assert authentication.headers == {"X-Auth-Token": CANARY}
+    assert authentication.secrets == (CANARY,)
 
 
-def test_the_headers_are_the_same_object_until_the_file_is_rotated(tmp_path: Path) -> None:
+async def test_no_login_adds_no_header() -> None:
+    (authentication,) = await _sent(NoLogin())
+    assert authentication.headers == {}
+
+
+async def test_a_rotated_file_counts_with_the_next_request(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first-token\n")
     login = TokenLogin(Secret(Kept.FILE, str(file)))
-    before = login.headers()
-    assert login.headers() is before
+    await _sent(login)
     file.write_text("a-second-token\n")
-    assert login.headers() == {"X-Auth-Token": "a-second-token"}
+    (authentication,) = await _sent(login)
+    assert authentication.headers == {"X-Auth-Token": "a-second-token"}
 
 
-def test_a_token_that_cannot_be_read_is_an_error_of_login(tmp_path: Path) -> None:
+async def test_a_token_that_cannot_be_read_is_an_error_of_login(tmp_path: Path) -> None:
     with pytest.raises(CloudError, match=r"no token: cannot read .*nowhere") as refused:
-        TokenLogin(Secret(Kept.FILE, str(tmp_path / "nowhere"))).headers()
+        await _sent(TokenLogin(Secret(Kept.FILE, str(tmp_path / "nowhere"))))
     assert refused.value.cause is CloudCause.LOGIN
 
 
 @pytest.mark.parametrize(
     "token", ["", f"{CANARY}\r\nHost: x", f"{CANARY}\x00", f"{CANARY}é", f"{CANARY}\x7f"]
 )
-def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(token: str) -> None:
+async def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(token: str) -> None:
     with pytest.raises(CloudError, match="characters that no token has") as refused:
-        TokenLogin(Secret.text(token)).headers()
+        await _sent(TokenLogin(Secret.text(token)))
     assert refused.value.cause is CloudCause.LOGIN
     assert CANARY not in str(refused.value)
 
