@@ -6,7 +6,7 @@ that go on being configured go on living: what they know of their project or que
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from taskwatch import __version__, telemetry
 from taskwatch.clock import Clock
@@ -14,16 +14,15 @@ from taskwatch.config.configuration import Config, WatchedProject
 from taskwatch.config.difference import differences, renamed_receivers
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.lane import Lane
-from taskwatch.engine.operate import try_receiver
 from taskwatch.engine.ports import Notifier, TaskSource
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import ConfigError, StoreFailedError, StoreLostError, TaskwatchError
-from taskwatch.model.operation import Action
 from taskwatch.model.project import Identity
 from taskwatch.runtime.attendant import Attendant
 from taskwatch.runtime.housekeeping import Housekeeper
 from taskwatch.runtime.lanes import Lanes
 from taskwatch.runtime.lifecycle import serve
+from taskwatch.runtime.requests import Requests
 from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.scheduler import Scheduler
 from taskwatch.runtime.systemd import Systemd, feed
@@ -86,12 +85,7 @@ class Daemon:
             store=store,
             clock=clock,
             log=log,
-            doers={
-                Action.RELOAD: self._asked_to_reload,
-                Action.POLL: self._asked_to_poll,
-                Action.RECEIVER_TEST: self._asked_to_test,
-                Action.FRESHEN: self._asked_to_freshen,
-            },
+            doers=Requests(self, notifier=parts.notifier, clock=clock).doers,
             changed=self.wake,
         )
         for options in config.receivers:
@@ -111,6 +105,11 @@ class Daemon:
         """Say that there may be something to deliver."""
         for lane in self._lanes.values():
             lane.wake()
+
+    def trust(self, receiver: str) -> None:
+        """Say that this receiver works."""
+        if (lane := self._lanes.get(receiver)) is not None:  # unless a reload took it away meanwhile
+            lane.trust()
 
     def edge(self) -> None:
         """Say that the trouble of a project began or ended."""
@@ -283,33 +282,6 @@ class Daemon:
             except Exception as error:  # noqa: BLE001  (a mistake of ours in a reload must not end the watch)
                 self._log.error("reload_broken", exc_info=error)
 
-    async def _asked_to_reload(self, _: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return {"changes": await self.reload()}
-        except ConfigError as error:
-            return {"problems": error.problems}
-
-    async def _asked_to_poll(self, argument: dict[str, Any]) -> dict[str, Any]:
-        chosen = [watch for watch in self.watches if watch.poller.project.name in argument["projects"]]
-        polls = await asyncio.gather(*(_polled(watch) for watch in chosen))
-        return {"polls": polls}
-
-    async def _asked_to_test(self, argument: dict[str, Any]) -> dict[str, Any]:
-        name = argument["receiver"]
-        options = next((options for options in self.config.receivers if options.name == name), None)
-        if options is None:
-            return {"error": f"the running daemon has no receiver {name}; reload it first"}
-        event = await try_receiver(
-            self._parts.notifier(options), receiver=name, timeout=options.timeout, clock=self._clock
-        )
-        if (lane := self._lanes.get(name)) is not None:  # unless a reload took it away meanwhile
-            lane.trust()
-        return {"event_id": event.id}
-
-    async def _asked_to_freshen(self, _: dict[str, Any]) -> dict[str, Any]:
-        await self.housekeeper.keep_freshness()
-        return {}
-
     async def _stay_fresh(self) -> float:
         self._systemd.status(self._status())
         return await self.housekeeper.stay_fresh()
@@ -344,16 +316,3 @@ class Daemon:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-async def _polled(watch: Watch) -> dict[str, Any]:
-    """Poll now, and say what came of it."""
-    poll = await watch.poll()
-    trouble = watch.condition.trouble
-    is_partial = poll is None or not poll.listing.complete
-    return {
-        "project": watch.poller.project.name,
-        "rows": None if poll is None else poll.listing.rows,
-        "events": [] if poll is None else [event.id for event in poll.events],
-        "error": trouble.error if is_partial and trouble is not None else None,
-    }

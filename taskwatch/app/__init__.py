@@ -5,21 +5,15 @@ import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, assert_never
+from typing import Final
 
 from taskwatch import telemetry
+from taskwatch.app.clouds import Clouds, opened_clouds
 from taskwatch.clock import Clock, SystemClock
-from taskwatch.cloud.auth.login import Login, NoLogin
-from taskwatch.cloud.auth.token import TokenLogin
-from taskwatch.cloud.caller import Caller
-from taskwatch.cloud.client import TasksClient
-from taskwatch.cloud.limiter import Limiter
-from taskwatch.cloud.transport import Session, Transport, open_session
-from taskwatch.config.configuration import Config, Credential, WatchedProject
+from taskwatch.config.configuration import Config, WatchedProject
 from taskwatch.config.inspection import inspect_secrets
 from taskwatch.config.load import load
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.config.schema import NoCredential, TokenCredential
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.ports import Ledger, Notifier, TaskSource
@@ -113,8 +107,8 @@ async def build(
     `run`, `poll` and `demo` are this one.
     """
     clock, log = clock or SystemClock(), telemetry.logger()
-    async with _opened_sources(clock) as sources:
-        parts = _Parts(sources=sources, store=store, clock=clock, log=log)
+    async with opened_clouds(clock) as clouds:
+        parts = _Parts(clouds=clouds, store=store, clock=clock, log=log)
         daemon = Daemon(config, parts=parts, store=store, clock=clock, log=log, systemd=systemd or Systemd())
         try:
             yield daemon
@@ -128,11 +122,16 @@ async def pollers(
     config: Config, *, ledger: Ledger, told: Callable[[Sequence[Event]], None], clock: Clock, log: Logger
 ) -> AsyncIterator[list[Watch]]:
     """Build what polls, for any ledger: `poll --dry-run` has one that writes nothing."""
-    async with _opened_sources(clock) as sources:
+    async with opened_clouds(clock) as clouds:
         yield [
             Watch(
                 poller=_poller(
-                    project, config, source=sources.of(project, config), ledger=ledger, told=told, clock=clock
+                    project,
+                    config,
+                    source=clouds.source(project, config),
+                    ledger=ledger,
+                    told=told,
+                    clock=clock,
                 ),
                 clock=clock,
                 log=log,
@@ -155,8 +154,8 @@ def require_secret(config: Config) -> None:
 class _Parts:
     """The daemon's parts, made for it at its start and at each reload."""
 
-    def __init__(self, *, sources: "_Sources", store: SqliteStore, clock: Clock, log: Logger) -> None:
-        self._sources = sources
+    def __init__(self, *, clouds: Clouds, store: SqliteStore, clock: Clock, log: Logger) -> None:
+        self._clouds = clouds
         self._store = store
         self._clock = clock
         self._log = log
@@ -171,7 +170,7 @@ class _Parts:
         return (*config.warnings, *inspect_secrets(config.secrets).unreadable)
 
     def source(self, project: WatchedProject, config: Config) -> TaskSource:
-        return self._sources.of(project, config)
+        return self._clouds.source(project, config)
 
     def watch(self, project: WatchedProject, config: Config, *, daemon: Daemon) -> Watch:
         poller = _poller(
@@ -199,52 +198,6 @@ class _Parts:
         )
 
 
-class _Sources:
-    """Makes what reads the projects, and keeps what outlives a reload: connections, logins, rates."""
-
-    def __init__(self, *, session: Session, clock: Clock) -> None:
-        self._session = session
-        self._clock = clock
-        self._logins: dict[str, tuple[Credential, Login]] = {}
-        self._limiters: dict[tuple[str, str], Limiter] = {}  # a rate belongs to a credential at an endpoint
-
-    def of(self, project: WatchedProject, config: Config) -> TaskSource:
-        credential = config.credentials[project.credential]
-        endpoint = str(project.endpoint)
-        return TasksClient(
-            caller=Caller(
-                transport=Transport(session=self._session),
-                endpoint=endpoint,
-                login=self._login(project.credential, credential),
-                limiter=self._limiter(project, credential.rate),
-            ),
-            endpoint=endpoint,
-            project_id=project.project.identity.project_id,
-            timeout=project.timeout,
-        )
-
-    def _login(self, name: str, credential: Credential) -> Login:
-        if name not in self._logins or self._logins[name][0] != credential:
-            self._logins[name] = (credential, _login(credential))
-        return self._logins[name][1]
-
-    def _limiter(self, project: WatchedProject, rate: float) -> Limiter:
-        place = (project.credential, project.project.identity.host)
-        if place not in self._limiters:
-            self._limiters[place] = Limiter(rate, self._clock)
-        self._limiters[place].change(rate)
-        return self._limiters[place]
-
-
-@asynccontextmanager
-async def _opened_sources(clock: Clock) -> AsyncIterator[_Sources]:
-    session = open_session()
-    try:
-        yield _Sources(session=session, clock=clock)
-    finally:
-        await session.close()
-
-
 def _poller(
     project: WatchedProject,
     config: Config,
@@ -263,13 +216,3 @@ def _poller(
         clock=clock,
         told=told,
     )
-
-
-def _login(credential: Credential) -> Login:
-    match credential:
-        case TokenCredential():
-            return TokenLogin(credential.token)
-        case NoCredential():
-            return NoLogin()
-        case _:
-            assert_never(credential)
