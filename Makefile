@@ -12,13 +12,14 @@ PIP      = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 UV      := $(BIN)/uv pip install --quiet --python $(BIN)/python
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header \
            --no-emit-index-url --no-emit-find-links pyproject.toml
-LOCKS   := requirements.lock requirements-dev.lock # what a host installs; that and what tests and checks need
+# What tests and checks need; of that what a host installs, without and with every extra.
+LOCKS   := requirements-dev.lock requirements.lock requirements-all.lock
 KILLS   ?= 5000
 SEEDS   ?= 100000
 
 # `make install` puts all it makes below PREFIX, the unit into UNIT_DIR, and into LINK_DIR links for shells and man;
 # into the last two where they may be written. Those that were given are made, and must be writable. Empty: nowhere.
-# DESTDIR is for those who make packages.
+# DESTDIR is for those who make packages. EXTRAS=all takes along what the extras of pyproject.toml need.
 PREFIX   ?= /opt/taskwatch
 UNIT_DIR ?= /etc/systemd/system
 LINK_DIR ?= /usr/local
@@ -70,7 +71,7 @@ install: ## install on this host, or upgrade: sudo make install; docs/install.md
 	    { echo "make: $$place must be a directory that you may write" >&2; exit 1; }; done
 	@test ! -e $(BIN) || find $(BIN) -name 'python*' -xtype l -delete # of a Python that an upgrade of the host took away
 	@umask 022; $(PYTHON) -m venv $(PLACE)
-	@umask 022; $(PIP) --require-hashes -r requirements.lock && $(PIP) --no-deps --no-build-isolation .
+	@umask 022; $(PIP) --require-hashes -r $(if $(EXTRAS),requirements-all.lock,requirements.lock) && $(PIP) --no-deps --no-build-isolation .
 	@umask 022; cd $(PLACE) && mkdir -p $(dir $(LINKED)) && \
 	    bin/taskwatch completion bash >share/bash-completion/completions/taskwatch && \
 	    bin/taskwatch completion zsh >share/zsh/site-functions/_taskwatch && \
@@ -98,12 +99,14 @@ imports: .venv/.installed
 lock: .venv/.installed ## resolve both locks from pyproject.toml; ARGS=--upgrade for newer versions
 	@$(COMPILE) --extra dev --output-file requirements-dev.lock $(ARGS) >/dev/null
 	@$(COMPILE) --extra build --constraint requirements-dev.lock --output-file requirements.lock $(ARGS) >/dev/null
+	@$(COMPILE) --extra build --extra all --constraint requirements-dev.lock --output-file requirements-all.lock $(ARGS) >/dev/null
 
 lock-check: .venv/.installed ## fail when a lock is not what pyproject.toml asks for
 	@! grep -n '://' $(LOCKS) || { echo 'a lock names a host: run "make lock"' >&2; exit 1; }
 	@cp $(LOCKS) .venv/
 	@$(COMPILE) --extra dev --output-file .venv/requirements-dev.lock >/dev/null
 	@$(COMPILE) --extra build --constraint requirements-dev.lock --output-file .venv/requirements.lock >/dev/null
+	@$(COMPILE) --extra build --extra all --constraint requirements-dev.lock --output-file .venv/requirements-all.lock >/dev/null
 	@for lock in $(LOCKS); do diff $$lock .venv/$$lock || { echo "$$lock has drifted: run 'make lock'" >&2; exit 1; }; done
 
 clean: ## remove what these targets made
