@@ -3,8 +3,11 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
+import ssl
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from taskwatch.simulator.server import SimulatedCloud
 
 _SHOWN_PROJECTS = 20
+_REGION = "eu-de"
+_SIGNED_FOR_SECONDS = 900  # so far apart the clocks of signer and cloud may be
 
 
 @click.command(epilog="Example: taskwatch simulate --speed 60 --verbose")
@@ -31,7 +36,7 @@ _SHOWN_PROJECTS = 20
     help="Simulated seconds per second.",
 )
 @click.option(
-    "--token", default="simulated-token", show_default=True, metavar="TEXT", help="Empty: none is asked for."
+    "--token", default="simulated-token", show_default=True, metavar="TEXT", help="Empty: everybody may read."
 )
 @click.option(
     "--faults",
@@ -43,6 +48,10 @@ _SHOWN_PROJECTS = 20
 @click.option(
     "--tasks-per-day", default=40, show_default=True, type=click.IntRange(0, 10_000), help="In each project."
 )
+@click.option(
+    "--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Serve https with this certificate."
+)
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="And its key.")
 @click.option("--verbose", is_flag=True, help="One line per transition.")
 def simulate(
     *,
@@ -53,9 +62,15 @@ def simulate(
     token: str,
     faults: float,
     tasks_per_day: int,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     verbose: bool,
 ) -> None:
-    """Serve a simulated cloud, to try a configuration against."""
+    """Serve a simulated cloud, to try a configuration against.
+
+    It takes the token, and logins by password, agency and key pair too; it prints one of each.
+    """
+    from taskwatch.simulator.principals import Accounts
     from taskwatch.simulator.server import SimulatedCloud
 
     cloud = SimulatedCloud(
@@ -63,12 +78,14 @@ def simulate(
         projects=projects,
         speed=speed,
         token=token or None,
+        accounts=Accounts() if token else None,
         tasks_per_day=tasks_per_day,
         listen=_address(listen),
+        ssl_context=_ssl_context(tls_cert, tls_key),
     )
     if faults:
         cloud.faults.add("any", probability=faults)
-    asyncio.run(_serve(cloud, listen=listen, verbose=verbose))
+    asyncio.run(_serve(cloud, listen=listen, speed=speed, verbose=verbose))
 
 
 def _address(listen: str) -> tuple[str, int]:
@@ -79,14 +96,31 @@ def _address(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-async def _serve(cloud: "SimulatedCloud", *, listen: str, verbose: bool) -> None:
+def _ssl_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise TaskwatchError(
+            f"{certificate} and {key} are no certificate and its key: {error.reason}"
+        ) from error
+    except OSError as error:
+        raise TaskwatchError(f"cannot read {certificate} and {key}: {_reason(error)}") from error
+    return context
+
+
+async def _serve(cloud: "SimulatedCloud", *, listen: str, speed: float, verbose: bool) -> None:
     stop = _stop_on_signals()
     async with AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(cloud)
         except OSError as error:
             raise TaskwatchError(f"cannot listen on {listen}: {_reason(error)}") from error
-        click.echo(_greeting(cloud))
+        click.echo(_greeting(cloud, speed))
         if verbose:
             await _tell(cloud, stop)
         await stop.wait()
@@ -113,7 +147,7 @@ async def _tell(cloud: "SimulatedCloud", stop: asyncio.Event) -> None:
         )
 
 
-def _greeting(cloud: "SimulatedCloud") -> str:
+def _greeting(cloud: "SimulatedCloud", speed: float) -> str:
     """Return where it listens (the first line, for programs), then what a person can paste."""
     credential = f"{{type: token, token: {json.dumps(cloud.token)}}}" if cloud.token else "{type: none}"
     projects = "\n".join(
@@ -133,7 +167,44 @@ projects:
 {projects}
 receivers:
   - {{name: log, type: log}}
-
+{_logins(cloud, speed) if cloud.has_accounts else ""}
 # make a task fail, and watch it being told:
 # curl -d '{{"outcome": "Failed", "seconds": 20}}' {cloud.url}/_simulator/tasks
 """
+
+
+def _logins(cloud: "SimulatedCloud", speed: float) -> str:
+    """Return one credential of each other kind, and the environment that OpenStack's clients read."""
+    identity, pair = cloud.identity, cloud.identity.keys.permanent
+    user, agent, agency = identity.user, identity.agent, identity.agency
+    environment = {
+        "OS_AUTH_URL": cloud.auth_url,
+        "OS_USERNAME": user.name,
+        "OS_PASSWORD": identity.password(user),
+        "OS_USER_DOMAIN_NAME": user.domain.name,
+        "OS_PROJECT_NAME": cloud.projects[0].iam_name,
+        "OS_REGION_NAME": _REGION,
+    }
+    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in environment.items())
+    password = f'auth_url: "{cloud.auth_url}", password: "{identity.password(user)}"'
+    return f"""
+# other credentials for the same projects, instead of the one above:
+#   simulated: {{type: password, username: {user.name}, user_domain_name: {user.domain.name}, {password}}}
+#   simulated: {{type: aksk, auth_url: "{cloud.auth_url}", access_key: {pair.access}, secret_key: {pair.secret}}}{_speed_note(speed)}
+#   agent: {{type: password, username: {agent.name}, user_domain_name: {agent.domain.name}, {password}}}
+#   simulated: {{type: agency, via: agent, domain_name: {agency.domain.name}, agency_name: {agency.name}}}
+#     (of these two, the projects need the second: credential: simulated)
+
+# for taskwatch init, and other clients of OpenStack
+{exports}
+"""
+
+
+def _speed_note(speed: float) -> str:
+    """Say how long signatures count when simulated time runs away from the time they are dated by."""
+    if speed == 1:
+        return ""
+    seconds = _SIGNED_FOR_SECONDS / abs(speed - 1)
+    return (
+        f"\n#     (for {seconds:.0f} s from now: then simulated time has left the dates of signatures behind)"
+    )

@@ -16,6 +16,8 @@ ENLARGE: Final = "EnlargeGaussDBV5Volume"
 RESIZE: Final = "ResizeGaussDBV5Flavor"
 RESTORES: Final = frozenset({RESTORE, RESTORE_ELSEWHERE})
 MAKERS: Final = frozenset({CREATE, CLONE})  # they bring an instance of their own into being
+# The documentation of `GET /v3/{project_id}/jobs?id=` names these; of the others it knows nothing.
+WITH_JOB: Final = frozenset({CREATE, BACKUP, CLONE, RESTORE, DELETE, ENLARGE, RESIZE})
 
 RUNNING: Final = "Running"
 COMPLETED: Final = "Completed"

@@ -5,9 +5,13 @@ from enum import StrEnum
 from random import Random
 
 from taskwatch.clock import Clock
+from taskwatch.simulator.behaviour import is_header_text
 
 MAX_FAULTS = 100  # orders in force at once
+IAM = "iam"  # in place of a project: the fault strikes what IAM is asked
 _LONGEST_RETRY_AFTER = 86_400
+_LONGEST_AGE = 86_400.0
+_USUAL_AGE = 60.0
 
 
 class FaultKind(StrEnum):
@@ -31,10 +35,11 @@ class FaultKind(StrEnum):
     RESET = "reset"
     SLOW = "slow"  # a few bytes each second
     SILENCE = "silence"  # no answer at all
-    ANY = "any"  # one of the above, drawn anew for each request
+    STALE = "stale"  # the list as it was some time ago, of a replica that lags
+    ANY = "any"  # one of the above that can be told from an honest answer, drawn anew for each request
 
 
-_CONCRETE = [kind for kind in FaultKind if kind is not FaultKind.ANY]
+_TELLING = [kind for kind in FaultKind if kind not in (FaultKind.STALE, FaultKind.ANY)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,8 @@ class Fault:
     """What strikes one request."""
 
     kind: FaultKind
-    retry_after: int | None = None  # seconds, told with a 429 only
+    retry_after: int | str | None = None  # told with a 429 only: seconds, or text as it stands
+    age_seconds: float = 0.0  # simulated, of a stale answer only
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +58,8 @@ class _Order:
     count: int | None
     until: float | None  # on the monotonic clock
     probability: float | None
-    retry_after: int | None
+    retry_after: int | str | None
+    age_seconds: float
 
 
 class Faults:
@@ -71,9 +78,10 @@ class Faults:
         count: int | None = None,
         seconds: float | None = None,
         probability: float | None = None,
-        retry_after: int | None = None,
+        retry_after: int | str | None = None,
+        age_seconds: float | None = None,
     ) -> None:
-        """Order a fault for one project, or for all.
+        """Order a fault for one project, for all, or for IAM (which the orders for all leave alone).
 
         It strikes `count` requests, those within so many (real) seconds, or each with a
         probability; what is given together holds together, and with none of them it strikes one
@@ -84,8 +92,13 @@ class Faults:
         _require(seconds is None or seconds > 0, "seconds must be more than 0")
         _require(probability is None or 0 < probability <= 1, "probability must be more than 0 and at most 1")
         _require(
-            retry_after is None or 0 <= retry_after <= _LONGEST_RETRY_AFTER,
-            f"retry_after must be 0 to {_LONGEST_RETRY_AFTER}",
+            not isinstance(retry_after, int) or 0 <= retry_after <= _LONGEST_RETRY_AFTER,
+            f"retry_after must be 0 to {_LONGEST_RETRY_AFTER}, or text",
+        )
+        _require(is_header_text(retry_after), "retry_after must be one line of text, or a number")
+        _require(
+            age_seconds is None or (kind == FaultKind.STALE and 0 < age_seconds <= _LONGEST_AGE),
+            f"age_seconds goes with {FaultKind.STALE} and must be more than 0 and at most {_LONGEST_AGE:.0f}",
         )
         self._forget_spent()
         _require(len(self._orders) < MAX_FAULTS, f"at most {MAX_FAULTS} faults at once")
@@ -98,6 +111,7 @@ class Faults:
                 until=None if seconds is None else self._clock.monotonic() + seconds,
                 probability=probability,
                 retry_after=retry_after,
+                age_seconds=age_seconds or _USUAL_AGE,
             )
         )
 
@@ -111,14 +125,18 @@ class Faults:
             return None
         self._forget_spent()
         for order in self._orders:
-            if order.project_id not in (None, project_id):
+            if order.project_id != project_id and (order.project_id is not None or project_id == IAM):
                 continue
             if order.probability is not None and self._random.random() >= order.probability:
                 continue
             if order.count is not None:
                 order.count -= 1
-            kind = self._random.choice(_CONCRETE) if order.kind is FaultKind.ANY else order.kind
-            return Fault(kind=kind, retry_after=order.retry_after)
+            kind = self._random.choice(_TELLING) if order.kind is FaultKind.ANY else order.kind
+            return Fault(
+                kind=kind,
+                retry_after=order.retry_after,
+                age_seconds=order.age_seconds if kind is FaultKind.STALE else 0.0,
+            )
         return None
 
     def in_force(self) -> list[dict[str, object]]:
@@ -133,6 +151,7 @@ class Faults:
                 "seconds": None if order.until is None else order.until - now,
                 "probability": order.probability,
                 "retry_after": order.retry_after,
+                "age_seconds": order.age_seconds if order.kind is FaultKind.STALE else None,
             }
             for order in self._orders
         ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from urllib.parse import parse_qsl
 
+from taskwatch.simulator.behaviour import Behaviour, Order, Window
 from taskwatch.simulator.catalogue import STATUSES
 from taskwatch.simulator.life import Life
 from taskwatch.simulator.work import Task, Work
@@ -25,13 +26,13 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """The documented parameters of a listing. Times are seconds and filter on the creation."""
+    """The documented parameters of a listing. Times are seconds; what they filter on is the cloud's."""
 
     status: str | None = None
     name: str | None = None
     start: float | None = None
     end: float | None = None
-    offset: int = 0
+    offset: int | None = None
     limit: int = MAX_LIMIT
 
     @classmethod
@@ -41,22 +42,39 @@ class Query:
         status = given.get("status")
         if status is not None and status not in STATUSES:
             raise ParameterError("status")
+        offset = given.get("offset")
         return cls(
             status=status,
             name=given.get("name"),
             start=_seconds(given.get("start_time")),
             end=_seconds(given.get("end_time")),
-            offset=_number(given.get("offset", "0"), 0, MAX_OFFSET),
+            offset=None if offset is None else _number(offset, 0, MAX_OFFSET),
             limit=_number(given.get("limit", str(MAX_LIMIT)), 1, MAX_LIMIT),
         )
 
-    def matches(self, work: Work, now: float) -> bool:
+    def start_record(self, behaviour: Behaviour) -> int:
+        """Return with which record the page begins. Raises ParameterError for what this cloud does not take."""
+        if behaviour.requires_end_time and self.start is not None and self.end is None:
+            raise ParameterError("end_time")
+        record = behaviour.start(self.offset, self.limit)
+        if record is None:
+            raise ParameterError("offset")
+        return record
+
+    def matches(self, work: Work, now: float, window: Window) -> bool:
         return (
             (self.status is None or self.status == work.status(now))
             and (self.name is None or self.name == work.name)
-            and (self.start is None or self.start <= work.created)
-            and (self.end is None or work.created <= self.end)
+            and self._is_within(work, now, window)
         )
+
+    def _is_within(self, work: Work, now: float, window: Window) -> bool:
+        if (self.start is None and self.end is None) or window is Window.IGNORED:
+            return True
+        if window is Window.ENDED and now < work.ended:
+            return False
+        moment = work.created if window is Window.CREATED else work.ended
+        return (self.start is None or self.start <= moment) and (self.end is None or moment <= self.end)
 
 
 def _seconds(text: str | None) -> float | None:
@@ -81,13 +99,18 @@ class Pages:
         self._window: list[Work] = []
         self._since = self._until = 0.0  # the moments between which all that is kept holds
         self._revision = life.revision
+        self._behaviour = Behaviour()
         self._answers: dict[str, bytes] = {}
         self._ended_rows: dict[str, bytes] = {}
 
-    def answer(self, query: str, now: float) -> bytes:
+    def answer(self, query: str, now: float, behaviour: Behaviour) -> bytes:
         """Return the body for the query part of a URL. Raises ParameterError."""
-        if not (self._since <= now < self._until and self._revision == self._life.revision):
-            self._renew(now)
+        if not (
+            self._since <= now < self._until
+            and self._revision == self._life.revision
+            and self._behaviour is behaviour
+        ):
+            self._renew(now, behaviour)
         body = self._answers.get(query)
         if body is None:
             body = self._render(Query.parse(query), now)
@@ -96,8 +119,9 @@ class Pages:
             self._answers[query] = body
         return body
 
-    def _renew(self, now: float) -> None:
-        self._window = self._life.window(now)
+    def _renew(self, now: float, behaviour: Behaviour) -> None:
+        self._window = _ordered(self._life.window(now), behaviour.order)
+        self._behaviour = behaviour
         self._since, self._until = now, self._life.next_change(now)
         self._revision = self._life.revision
         self._answers.clear()
@@ -105,11 +129,14 @@ class Pages:
             self._ended_rows.clear()
 
     def _render(self, query: Query, now: float) -> bytes:
+        start = query.start_record(self._behaviour)
         found = self._window
         if query != Query(offset=query.offset, limit=query.limit):
-            found = [work for work in found if query.matches(work, now)]
-        rows = [self._row(work, now) for work in found[query.offset : query.offset + query.limit]]
-        return b'{"tasks":[%s],"total_count":%d}' % (b",".join(rows), len(found))
+            found = [work for work in found if query.matches(work, now, self._behaviour.window)]
+        rows = [self._row(work, now) for work in found[start : start + query.limit]]
+        told = self._behaviour.total_count(len(found))
+        total = b"" if told is None else b',"total_count":' + json.dumps(told).encode()
+        return b'{"tasks":[%s]%s}' % (b",".join(rows), total)
 
     def _row(self, work: Work, now: float) -> bytes:
         if now < work.ended:
@@ -118,6 +145,16 @@ class Pages:
         if row is None:
             row = self._ended_rows[work.job_id] = _rendered(work.seen(now), self._zone)
         return row
+
+
+def _ordered(newest_first: list[Work], order: Order) -> list[Work]:
+    match order:
+        case Order.NEWEST:
+            return newest_first
+        case Order.OLDEST:
+            return newest_first[::-1]
+        case Order.JOB_ID:
+            return sorted(newest_first, key=lambda work: work.job_id)
 
 
 def _rendered(task: Task, zone: tzinfo) -> bytes:

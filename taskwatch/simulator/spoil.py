@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -33,22 +33,30 @@ _PLAIN: dict[FaultKind, Callable[[], web.StreamResponse]] = {
 }
 
 
-async def spoil(fault: Fault, request: web.Request, honest: web.Response) -> web.StreamResponse:
-    """Answer a request as the fault has it."""
+async def spoil(
+    fault: Fault, request: web.Request, honestly: Callable[[], Awaitable[web.Response]], moment: float
+) -> web.StreamResponse:
+    """Answer a request as the fault has it, at this moment of the cloud.
+
+    Only faults that strike on the way back let the cloud answer honestly: of a request that failed
+    on the way there nobody heard, nothing is counted and nobody is locked.
+    """
     match fault.kind:
         case FaultKind.THROTTLED:
-            return refusals.throttled(fault.retry_after)
+            return refusals.throttled(fault.retry_after, moment)
+        case FaultKind.STALE:
+            return await honestly()  # of an earlier moment: whoever answers sees to that
         case FaultKind.RESET:
             _reset(request)
-            return honest
+            return web.Response()
         case FaultKind.SILENCE:
             await asyncio.sleep(LONGEST_SECONDS)
             _reset(request)
-            return honest
+            return web.Response()
         case FaultKind.CUT:
-            return await _cut(request, honest)
+            return await _cut(request, await honestly())
         case FaultKind.SLOW:
-            return await _slow(request, honest)
+            return await _slow(request, await honestly())
         case plain:
             return _PLAIN[plain]()
 

@@ -3,57 +3,38 @@
 No token is asked for here and no fault strikes: whoever reaches the listener steers it.
 """
 
-import json
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
 from aiohttp import web
 
+from taskwatch.simulator.asked import UnclearError, body, number, plainly, text, whole
 from taskwatch.simulator.catalogue import BACKUP, COMPLETED, FAILED, KINDS, RUNNING
-from taskwatch.simulator.cloud import Cloud, Deletion, Project
+from taskwatch.simulator.cloud import Cloud, Deletion
+from taskwatch.simulator.faults import IAM
+from taskwatch.simulator.projects import Project
 from taskwatch.simulator.work import Task, Transition
 
 _LONGEST_TASK = 7 * 86_400.0
 _USUAL_SECONDS = 30.0
 _ALL_PERCENT = 100
-_MAX_TEXT = 1_000
-_MAX_NUMBER = 1_000_000_000
-
-
-class _UnclearError(ValueError):
-    """What was asked cannot be done as it is; the text says why."""
 
 
 def routes(cloud: Cloud) -> list[web.RouteDef]:
     """Return the routes that steer this cloud."""
     steering = _Steering(cloud)
     return [
-        web.get("/_simulator/projects", _plainly(steering.projects)),
-        web.get("/_simulator/truth", _plainly(steering.truth)),
-        web.get("/_simulator/faults", _plainly(steering.faults)),
-        web.post("/_simulator/faults", _plainly(steering.order_fault)),
-        web.delete("/_simulator/faults", _plainly(steering.clear_faults)),
-        web.post("/_simulator/tasks", _plainly(steering.provoke)),
-        web.patch("/_simulator/tasks/{job_id}", _plainly(steering.steer)),
-        web.delete("/_simulator/tasks/{job_id}", _plainly(steering.delete)),
+        web.get("/_simulator/projects", plainly(steering.projects)),
+        web.get("/_simulator/truth", plainly(steering.truth)),
+        web.get("/_simulator/faults", plainly(steering.faults)),
+        web.post("/_simulator/faults", plainly(steering.order_fault)),
+        web.delete("/_simulator/faults", plainly(steering.clear_faults)),
+        web.post("/_simulator/tasks", plainly(steering.provoke)),
+        web.patch("/_simulator/tasks/{job_id}", plainly(steering.steer)),
+        web.delete("/_simulator/tasks/{job_id}", plainly(steering.delete)),
     ]
-
-
-_Action = Callable[[web.Request], Awaitable[dict[str, object]]]
-
-
-def _plainly(action: _Action) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    """Answer with the JSON of what the action returns, or with one line that says what is wrong."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        try:
-            return web.json_response(await action(request))
-        except ValueError as error:
-            return web.json_response({"error": str(error)}, status=400)
-
-    return answer
 
 
 class _Steering:
@@ -82,14 +63,18 @@ class _Steering:
         return {"faults": self._cloud.faults.in_force()}
 
     async def order_fault(self, request: web.Request) -> dict[str, object]:
-        asked = await _body(request, {"kind", "project", "count", "seconds", "probability", "retry_after"})
+        asked = await body(
+            request, {"kind", "project", "count", "seconds", "probability", "retry_after", "age_seconds"}
+        )
+        project = text(asked, "project")
         self._cloud.faults.add(
-            _text(asked, "kind") or "",
-            project_id=self._project_id(_text(asked, "project")),
-            count=_whole(asked, "count"),
-            seconds=_number(asked, "seconds"),
-            probability=_number(asked, "probability"),
-            retry_after=_whole(asked, "retry_after"),
+            text(asked, "kind") or "",
+            project_id=IAM if project == IAM else self._project_id(project),
+            count=whole(asked, "count"),
+            seconds=number(asked, "seconds"),
+            probability=number(asked, "probability"),
+            retry_after=_retry_after(asked),
+            age_seconds=number(asked, "age_seconds"),
         )
         return {"faults": self._cloud.faults.in_force()}
 
@@ -98,33 +83,33 @@ class _Steering:
         return {"faults": []}
 
     async def provoke(self, request: web.Request) -> dict[str, object]:
-        asked = await _body(
+        asked = await body(
             request, {"project", "name", "seconds", "outcome", "fail_reason", "instance_name", "progress"}
         )
-        project = self._project(_text(asked, "project"))
-        name = _text(asked, "name") or BACKUP
+        project = self._project(text(asked, "project"))
+        name = text(asked, "name") or BACKUP
         if name not in KINDS:
-            raise _UnclearError(f"name must be one of: {', '.join(KINDS)}")
+            raise UnclearError(f"name must be one of: {', '.join(KINDS)}")
         task = self._cloud.provoke(
             project.project_id,
             name=name,
             seconds=_seconds(asked),
             fail_reason=_fail_reason(asked, name),
-            instance_name=_text(asked, "instance_name"),
+            instance_name=text(asked, "instance_name"),
             progress=_progress(asked),
         )
         return {"project": project.name, "task": _task(task)}
 
     async def steer(self, request: web.Request) -> dict[str, object]:
-        asked = await _body(request, {"outcome", "fail_reason", "progress"})
+        asked = await body(request, {"outcome", "fail_reason", "progress"})
         outcome = _outcome(asked)
         if outcome is None and "fail_reason" in asked:
-            raise _UnclearError(f"a fail_reason goes with the outcome {FAILED}")
+            raise UnclearError(f"a fail_reason goes with the outcome {FAILED}")
         with _known(request.match_info["job_id"]) as job_id:
             task = self._cloud.steer(
                 job_id,
                 outcome=None if outcome == RUNNING else outcome,
-                fail_reason=_text(asked, "fail_reason"),
+                fail_reason=text(asked, "fail_reason"),
                 progress=_progress(asked),
             )
         return {"task": _task(task)}
@@ -140,7 +125,7 @@ class _Steering:
         """Return the project that is meant, the first one if none is named."""
         project = self._cloud.projects[0] if name_or_id is None else self._cloud.find(name_or_id)
         if project is None:
-            raise _UnclearError(f"no project has the name or id {name_or_id!r}")
+            raise UnclearError(f"no project has the name or id {name_or_id!r}")
         return project
 
 
@@ -149,83 +134,52 @@ def _known(job_id: str) -> Iterator[str]:
     try:
         yield job_id
     except KeyError as error:
-        raise _UnclearError(f"no list shows a task {job_id!r} now") from error
+        raise UnclearError(f"no list shows a task {job_id!r} now") from error
+
+
+def _retry_after(asked: Mapping[str, object]) -> int | str | None:
+    is_text = isinstance(asked.get("retry_after"), str)
+    return text(asked, "retry_after") if is_text else whole(asked, "retry_after")
 
 
 def _seconds(asked: Mapping[str, object]) -> float:
-    seconds = _number(asked, "seconds")
+    seconds = number(asked, "seconds")
     if asked.get("outcome") == RUNNING:
         if seconds is not None:
-            raise _UnclearError(
+            raise UnclearError(
                 f"a task with the outcome {RUNNING} runs until it is told to end: leave out seconds"
             )
         return math.inf
     if seconds is not None and not 0 < seconds <= _LONGEST_TASK:
-        raise _UnclearError(f"seconds must be more than 0 and at most {_LONGEST_TASK:.0f}")
+        raise UnclearError(f"seconds must be more than 0 and at most {_LONGEST_TASK:.0f}")
     return _USUAL_SECONDS if seconds is None else seconds
 
 
 def _progress(asked: Mapping[str, object]) -> int | None:
-    progress = _whole(asked, "progress")
+    progress = whole(asked, "progress")
     if progress is not None and not 0 <= progress <= _ALL_PERCENT:
-        raise _UnclearError(f"progress must be 0 to {_ALL_PERCENT}")
+        raise UnclearError(f"progress must be 0 to {_ALL_PERCENT}")
     return progress
 
 
 def _outcome(asked: Mapping[str, object]) -> str | None:
-    outcome = _text(asked, "outcome")
+    outcome = text(asked, "outcome")
     if outcome not in (None, COMPLETED, FAILED, RUNNING):
-        raise _UnclearError(f"outcome must be {COMPLETED}, {FAILED} or {RUNNING}")
+        raise UnclearError(f"outcome must be {COMPLETED}, {FAILED} or {RUNNING}")
     if outcome in (COMPLETED, RUNNING) and "fail_reason" in asked:
-        raise _UnclearError(f"only a task with the outcome {FAILED} has a fail_reason")
+        raise UnclearError(f"only a task with the outcome {FAILED} has a fail_reason")
     return outcome
 
 
 def _fail_reason(asked: Mapping[str, object], name: str) -> str | None:
-    reason = _text(asked, "fail_reason")
+    reason = text(asked, "fail_reason")
     return KINDS[name].reasons[0] if _outcome(asked) == FAILED and reason is None else reason
-
-
-async def _body(request: web.Request, known: set[str]) -> Mapping[str, object]:
-    """Read the JSON object, whatever content type curl put on it."""
-    try:
-        asked = json.loads(await request.read() or b"{}")
-    except RecursionError as error:
-        raise _UnclearError("the body is nested too deeply") from error
-    if not isinstance(asked, dict):
-        raise _UnclearError("the body must be a JSON object")
-    if unknown := sorted(asked.keys() - known):
-        raise _UnclearError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    return asked
-
-
-def _text(asked: Mapping[str, object], key: str) -> str | None:
-    value = asked.get(key)
-    if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_TEXT):
-        raise _UnclearError(f"{key} must be text of 1 to {_MAX_TEXT} characters")
-    return value
-
-
-def _number(asked: Mapping[str, object], key: str) -> float | None:
-    value = asked.get(key)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MAX_NUMBER:
-        raise _UnclearError(f"{key} must be a number of at most {_MAX_NUMBER}")  # NaN is at most nothing
-    return float(value)
-
-
-def _whole(asked: Mapping[str, object], key: str) -> int | None:
-    value = _number(asked, key)
-    if value is not None and not value.is_integer():
-        raise _UnclearError(f"{key} must be a whole number")
-    return None if value is None else int(value)
 
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise _UnclearError("since must carry a time zone")
+        raise UnclearError("since must carry a time zone")
     return moment
 
 

@@ -1,15 +1,19 @@
 """The public SDK as an independent judge of the simulated cloud: what it cannot read, the simulator says wrong.
 
-It is synchronous, so it runs in a thread. It signs with AK/SK, which the simulator does not look at yet.
+It is synchronous, so it runs in a thread. It signs every request; a cloud with accounts verifies that.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import aiohttp
 import pytest
+from yarl import URL
 
+from taskwatch.simulator.principals import Accounts, KeyPair
 from taskwatch.simulator.server import SimulatedCloud
 from taskwatch.simulator.work import Task
 
@@ -24,6 +28,9 @@ with pytest.MonkeyPatch.context() as environment:
         ServerResponseException,
     )
     from huaweicloudsdkcore.http.http_config import HttpConfig  # type: ignore[import-untyped]  # as above
+    from huaweicloudsdkcore.region.region import Region  # type: ignore[import-untyped]  # as above
+    from huaweicloudsdkcore.sdk_request import SdkRequest  # type: ignore[import-untyped]  # as above
+    from huaweicloudsdkcore.signer.signer import Signer  # type: ignore[import-untyped]  # as above
     from huaweicloudsdkgaussdbforopengauss.v3 import (  # type: ignore[import-untyped]  # as above
         GaussDBforopenGaussClient,
         ListTasksRequest,
@@ -201,6 +208,165 @@ async def test_a_deleted_record_is_gone_from_the_list(sdk: Sdk) -> None:
 
     assert response.total_count == before - 1
     assert deleted not in [task.job_id for task in response.tasks]
+
+
+class SigningSdk:
+    """The SDK with the keys of a user, at a cloud that verifies what it signs. Its date is the host's."""
+
+    def __init__(self, cloud: SimulatedCloud) -> None:
+        self.cloud = cloud
+        self.project_id = cloud.projects[0].project_id
+
+    @property
+    def pair(self) -> KeyPair:
+        return self.cloud.identity.keys.permanent
+
+    async def ask(
+        self, pair: KeyPair, *, secret: str | None = None, project_id: str | None = None, **parameters: Any
+    ) -> Any:
+        credentials = BasicCredentials(pair.access, secret or pair.secret, project_id or self.project_id)
+        if pair.security_token is not None:
+            credentials = credentials.with_security_token(pair.security_token)
+        return await asyncio.to_thread(self._ask, credentials, ListTasksRequest(**parameters))
+
+    def _ask(self, credentials: Any, request: Any) -> Any:
+        builder = GaussDBforopenGaussClient.new_builder().with_http_config(HttpConfig(timeout=SECONDS))
+        return builder.with_credentials(credentials).with_endpoint(self.cloud.url).build().list_tasks(request)
+
+    async def refusal(self, pair: KeyPair, **asked: Any) -> Any:
+        with pytest.raises(ClientRequestException) as refused:
+            await self.ask(pair, **asked)
+        return refused.value
+
+
+@pytest.fixture
+async def signing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SigningSdk]:
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setenv("NO_PROXY", "*")
+    async with SimulatedCloud(seed=3, projects=2, token=None, accounts=Accounts()) as cloud:
+        yield SigningSdk(cloud)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"status": "Failed", "name": BACKUP, "offset": 3, "limit": 7},
+        {"name": "a b+c/d~e*f:g\u00e9&h=i"},
+        {"start_time": "1732000000000", "end_time": "1732600000000", "x_language": "en-us"},
+    ],
+)
+async def test_what_the_sdk_signs_with_the_right_pair_is_let_in(
+    signing: SigningSdk, parameters: dict[str, Any]
+) -> None:
+    assert (await signing.ask(signing.pair, **parameters)).status_code == 200
+    assert not signing.cloud.counters.signatures_refused
+
+
+async def test_a_temporary_pair_is_let_in_with_its_security_token(signing: SigningSdk) -> None:
+    assert (await signing.ask(signing.cloud.identity.lend_keys())).status_code == 200
+
+
+async def test_a_temporary_pair_without_its_security_token_is_refused(signing: SigningSdk) -> None:
+    pair = signing.cloud.identity.lend_keys()
+    refused = await signing.refusal(KeyPair(access=pair.access, secret=pair.secret, user=pair.user))
+
+    assert (refused.status_code, refused.error_code) == (401, "APIGW.0301")
+    assert "verify aksk signature fail" in refused.error_msg
+
+
+async def test_a_wrong_secret_is_refused_as_the_gateway_says_it(signing: SigningSdk) -> None:
+    refused = await signing.refusal(signing.pair, secret="guessed")
+
+    assert (refused.status_code, refused.error_code) == (401, "APIGW.0301")
+    assert refused.error_msg.startswith(
+        "Incorrect IAM authentication information: verify aksk signature fail, "
+    )
+    assert refused.request_id
+
+
+async def test_an_unknown_access_key_is_refused(signing: SigningSdk) -> None:
+    refused = await signing.refusal(KeyPair(access="AKNOBODY", secret="s", user=signing.pair.user))
+
+    assert (refused.status_code, refused.error_code) == (401, "APIGW.0301")
+    assert "ak not exist" in refused.error_msg
+
+
+@pytest.mark.parametrize("minutes", [-16, 16])
+async def test_a_date_more_than_a_quarter_of_an_hour_off_is_refused(
+    monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    async with _cloud_that_is_off(monkeypatch, minutes) as sdk:
+        refused = await sdk.refusal(sdk.pair)
+
+    assert (refused.status_code, refused.error_code) == (401, "APIGW.0301")
+    assert "x-sdk-date" in refused.error_msg
+
+
+@pytest.mark.parametrize("minutes", [-14, 14])
+async def test_a_date_less_than_a_quarter_of_an_hour_off_is_let_in(
+    monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    async with _cloud_that_is_off(monkeypatch, minutes) as sdk:
+        assert (await sdk.ask(sdk.pair)).status_code == 200
+
+
+@asynccontextmanager
+async def _cloud_that_is_off(monkeypatch: pytest.MonkeyPatch, minutes: int) -> AsyncIterator[SigningSdk]:
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setenv("NO_PROXY", "*")
+    began = datetime.now(UTC) + timedelta(minutes=minutes)
+    async with SimulatedCloud(projects=1, token=None, accounts=Accounts(), began=began) as cloud:
+        yield SigningSdk(cloud)
+
+
+async def test_a_request_that_the_sdk_signed_without_project_id_is_malformed(signing: SigningSdk) -> None:
+    url = URL(f"{signing.cloud.url}/v3/{signing.project_id}/tasks")
+    request = SdkRequest(
+        method="GET",
+        schema="http",
+        host=url.authority,
+        resource_path=url.path,
+        query_params=[("limit", 1)],
+        header_params={},
+        body="",
+    )
+    signed = Signer(BasicCredentials(signing.pair.access, signing.pair.secret)).sign(request)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(URL(f"{url}?limit=1", encoded=True), headers=signed.header_params) as answer,
+    ):
+        status, body = answer.status, await answer.json()
+
+    assert (status, body["badRequest"]["code"]) == (401, "401")
+    assert body["badRequest"]["message"] == (
+        f"Malformed request URL: URL's project_id '{signing.project_id}' "
+        "doesn't match Context's project_id 'null'"
+    )
+
+
+async def test_the_sdk_finds_the_project_of_its_keys_at_iam(signing: SigningSdk) -> None:
+    project = signing.cloud.projects[1]
+    credentials = BasicCredentials(signing.pair.access, signing.pair.secret).with_iam_endpoint(
+        signing.cloud.url
+    )
+
+    def ask() -> Any:
+        builder = GaussDBforopenGaussClient.new_builder().with_http_config(HttpConfig(timeout=SECONDS))
+        region = Region(project.iam_name, signing.cloud.url)
+        client = builder.with_credentials(credentials).with_region(region).build()
+        return client.list_tasks(ListTasksRequest(limit=1))
+
+    response = await asyncio.to_thread(ask)
+    assert response.tasks[0].job_id == signing.cloud.tasks(project.project_id)[0].job_id
+
+
+async def test_who_keeps_signing_wrong_locks_its_pair_against_itself(signing: SigningSdk) -> None:
+    for _ in range(6):
+        await signing.refusal(signing.pair, secret="guessed")
+    refused = await signing.refusal(signing.pair)
+
+    assert refused.error_msg.endswith("AK access failed to reach the limit,forbidden.")
 
 
 def instant(text: str) -> datetime:

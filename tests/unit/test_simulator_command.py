@@ -4,8 +4,10 @@ import itertools
 import json
 import os
 import re
+import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -111,9 +114,8 @@ def test_verbose_prints_one_line_per_transition() -> None:
         first_line(process)
         configuration(process)
         assert process.stdout is not None
-        told = [line for line in (process.stdout.readline() for _ in range(8)) if line[0].isdigit()]
+        told = list(itertools.islice((line for line in process.stdout if line[0].isdigit()), 5))
 
-    assert len(told) >= 5
     assert all(shape.fullmatch(line) for line in told)
 
 
@@ -149,3 +151,106 @@ def test_an_address_that_is_none_is_wrong_usage(listen: str) -> None:
 
     assert ended.returncode == 2
     assert "HOST:PORT" in ended.stderr
+
+
+def logins(process: subprocess.Popen[str]) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """Read the other credentials and the environment as a user would paste them."""
+    assert process.stdout is not None
+    credentials: list[dict[str, str]] = []
+    environment: dict[str, str] = {}
+    for line in process.stdout:
+        if line.startswith("#   ") and ": {type:" in line:
+            credentials += yaml.safe_load(line.removeprefix("#")).values()
+        elif line.startswith("export "):
+            name, _, value = shlex.split(line)[1].partition("=")
+            environment[name] = value
+        elif "curl" in line:
+            break
+    return credentials, environment
+
+
+def log_in(auth_url: str, username: str, password: str, domain: str, project: str | None = None) -> str:
+    claimed = {"name": username, "password": password, "domain": {"name": domain}}
+    auth: dict[str, object] = {"identity": {"methods": ["password"], "password": {"user": claimed}}}
+    if project is not None:
+        auth["scope"] = {"project": {"name": project}}
+    body = json.dumps({"auth": auth}).encode()
+    request = urllib.request.Request(f"{auth_url}/auth/tokens", data=body, method="POST")  # noqa: S310 - loopback
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+        return str(answer.headers["X-Subject-Token"])
+
+
+def test_a_credential_of_each_kind_is_printed_and_the_passwords_open_the_door() -> None:
+    with simulate() as process:
+        first_line(process)
+        credentials, _ = logins(process)
+        tokens = [
+            log_in(each["auth_url"], each["username"], each["password"], each["user_domain_name"])
+            for each in credentials
+            if each["type"] == "password"
+        ]
+
+    assert [each["type"] for each in credentials] == ["password", "aksk", "password", "agency"]
+    assert all(tokens)
+
+
+def test_the_printed_environment_reads_the_first_project() -> None:
+    with simulate() as process:
+        url = first_line(process)
+        _, environment = logins(process)
+        names = ("OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_USER_DOMAIN_NAME", "OS_PROJECT_NAME")
+        token = log_in(*(environment[name] for name in names))
+        with urllib.request.urlopen(f"{url}/_simulator/projects", timeout=10) as answer:  # noqa: S310 - loopback
+            project_id = json.load(answer)["projects"][0]["project_id"]
+        request = urllib.request.Request(f"{url}/v3/{project_id}/tasks", headers={"X-Auth-Token": token})  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+            assert json.load(answer)["tasks"]
+
+
+@pytest.mark.parametrize(("speed", "is_noted"), [("1", False), ("60", True)])
+def test_a_speed_that_leaves_signatures_behind_is_noted(speed: str, *, is_noted: bool) -> None:
+    with simulate("--speed", speed) as process:
+        first_line(process)
+        assert process.stdout is not None
+        printed = "".join(itertools.takewhile(lambda line: "curl" not in line, process.stdout))
+
+    assert ("dates of signatures" in printed) == is_noted
+
+
+def test_it_serves_https_with_a_certificate_of_the_users(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(certificate)
+    issued.private_key_pem.write_to_path(key)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with simulate("--tls-cert", str(certificate), "--tls-key", str(key)) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[-1]
+        with urllib.request.urlopen(f"{url}/_simulator/projects", timeout=10, context=context) as answer:  # noqa: S310 - loopback
+            assert answer.status == 200
+
+    assert url.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "No such file"), ("nothing", "no certificate and its key")]
+)
+def test_a_certificate_that_cannot_be_used_is_one_clear_line(
+    tmp_path: Path, content: str | None, says: str
+) -> None:
+    certificate = tmp_path / "cert.pem"
+    if content is not None:
+        certificate.write_text(content)
+    ended = subprocess.run(
+        [sys.executable, "-m", "taskwatch", "simulate", "--tls-cert", certificate, "--tls-key", certificate],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert says in ended.stderr
