@@ -4,20 +4,28 @@ Invariants:
 - What authenticates a request goes to the host it was meant for only: redirects are refused, proxies
   of the environment ignored.
 - No error holds aiohttp's own: those hold the request with its headers.
+- Each phase of an exchange ends by itself, and an error says in which it stopped.
 """
 
+import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 import taskwatch
 from taskwatch.cloud.body import read_page, read_refusal
-from taskwatch.cloud.errors import Asked, broken, refusal
+from taskwatch.cloud.connection import TIMEOUTS, phases, read_proxy, refused_by_proxy, unanswered
+from taskwatch.cloud.errors import Asked, refusal
+from taskwatch.errors import CloudCause, CloudError
+from taskwatch.names import Names
+from taskwatch.secret import Secret
+from taskwatch.tls import Tls, TlsUnusableError
 
 _KEEPALIVE_SECONDS: Final = 300.0  # longer than intervals are: a poll opens no connection
 _MAX_HEADER: Final = 64 * 1024  # tokens come in headers and can be longer than 8 KB
@@ -27,11 +35,25 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 Session = aiohttp.ClientSession
 
 
-def open_session() -> Session:
-    """Open the connections that all projects share. It waits for nothing by itself: polls have deadlines."""
+class _Resolver(AbstractResolver):
+    """Named, for aiohttp takes one of its own where aiodns is installed, and that ignores nsswitch."""
+
+    def __init__(self) -> None:
+        self._names = Names()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(**address) for address in await self._names.addresses(host, port, family)]
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def open_session(timeouts: aiohttp.ClientTimeout = TIMEOUTS) -> Session:
+    """Open the connections that all projects share. Polls have deadlines of their own."""
     connector = aiohttp.TCPConnector(
-        # Named, for aiohttp takes another one where aiodns is installed, and that ignores nsswitch.
-        resolver=aiohttp.ThreadedResolver(),
+        resolver=_Resolver(),
         keepalive_timeout=_KEEPALIVE_SECONDS,
         limit=_MAX_CONNECTIONS,
     )
@@ -42,7 +64,8 @@ def open_session() -> Session:
             hdrs.ACCEPT_ENCODING: "identity",  # inflating costs more than the bytes it saves
             hdrs.USER_AGENT: f"taskwatch/{taskwatch.__version__}",
         },
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+        timeout=timeouts,
+        trace_configs=[phases()],
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
@@ -77,9 +100,8 @@ class Answer:
 class Transport:
     """How the hosts of a cloud are reached: over which connections, trusting whom, through which proxy."""
 
-    def __init__(
-        self, *, session: Session, tls: ssl.SSLContext | bool = True, proxy: URL | None = None
-    ) -> None:
+    def __init__(self, *, session: Session, tls: Tls | None = None, proxy: Secret | None = None) -> None:
+        """Without `tls` the system's CAs are trusted. `proxy` is a URL, and read again for each request."""
         self._session = session
         self._tls = tls
         self._proxy = proxy
@@ -89,6 +111,10 @@ class Transport:
 
         It ends with the deadline of its caller.
         """
+        asked.phase = "its certificates were not read yet"
+        tls = await self._trusted()
+        proxy = read_proxy(self._proxy) if self._proxy is not None else None
+        asked.phase = "no TCP or TLS connection to it yet"
         try:
             async with self._session.request(
                 request.method,
@@ -96,13 +122,31 @@ class Transport:
                 headers={**request.headers, **headers},
                 data=request.body,
                 allow_redirects=False,
-                ssl=self._tls,
-                proxy=self._proxy,
+                ssl=tls,
+                proxy=None if proxy is None else proxy.url,
+                trace_request_ctx=asked,
             ) as response:
+                asked.phase = "its answer began, and did not end"
                 if response.status == request.expected:
                     return Answer(body=await read_page(response, asked), headers=response.headers)
-                failure = refusal(asked, response.status, response.headers, await read_refusal(response))
+                said = await read_refusal(response)
+                if proxy is None:
+                    failure = refusal(asked, response.status, response.headers, said)
+                else:
+                    hiding = replace(asked, secrets=(*asked.secrets, *proxy.secrets))
+                    failure = refused_by_proxy(asked, proxy, response.status) or refusal(
+                        hiding, response.status, response.headers, said
+                    )
         except (aiohttp.ClientError, OSError) as error:
-            failure = broken(asked, error)
+            failure = unanswered(asked, error, proxy=proxy, timeouts=self._session.timeout)
         # Raised out here, and so without a context: aiohttp's errors hold the request's headers.
         raise failure
+
+    async def _trusted(self) -> ssl.SSLContext | bool:
+        if self._tls is None:
+            return True
+        try:
+            return await self._tls.context()
+        except TlsUnusableError as error:
+            problem = f"no TLS connection: {error}"
+        raise CloudError(CloudCause.TLS, problem)

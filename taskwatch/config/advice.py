@@ -6,15 +6,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from taskwatch.config.configuration import Config
+from taskwatch.config.configuration import Config, Credential, NamedProject, WatchedProject
 from taskwatch.config.document import Document, KeyPath, Problem, in_order, spell_path
 from taskwatch.config.kept import Url
-from taskwatch.config.references import entries, setting
-from taskwatch.config.schema import TokenCredential
+from taskwatch.config.references import Spot, entries, setting
+from taskwatch.config.schema import AkskCredential, CloudCredential, NoCredential
+from taskwatch.core.cadence import stretch
 from taskwatch.core.route import Route
 from taskwatch.secret import Kept
 
 SERVICE_CONFIGURATION: Final = Path("/etc/taskwatch")
+_SHOWN: Final = 5  # of the projects that one setting concerns
+_UNVERIFIED: Final = "the certificate is not verified for"
+_WHO_ANSWERS: Final = (
+    "anybody on the way can read what is sent and answer; write true, and ca: FILE for a CA of your own"
+)
 
 _Documents = Sequence[Document]  # the main one first
 
@@ -26,6 +32,9 @@ def advice(config: Config, documents: _Documents) -> tuple[str, ...]:
         *_secrets_in_text(config),
         *_too_fast(config, documents),
         *_in_clear(config, documents),
+        *_logins_in_clear(config, documents),
+        *_unverified_projects(config, documents),
+        *_unverified_receivers(config),
         *_never_told(config, documents),
         *_never_reached(config.route, ("route",), documents[0]),
     ]
@@ -45,7 +54,8 @@ def _store_of_nobody(config: Config, document: Document) -> Iterator[Problem]:
 
 def _secrets_in_text(config: Config) -> Iterator[Problem]:
     for placed in config.secrets:
-        if placed.secret.kept is Kept.TEXT and not isinstance(placed.secret, Url):
+        is_login = placed.path[-1] == "proxy" and isinstance(placed.secret, Url) and placed.secret.has_login
+        if placed.secret.kept is Kept.TEXT and (is_login or not isinstance(placed.secret, Url)):
             yield placed.problem(
                 "the secret itself stands in this file; write {file: PATH} and keep it there"
             )
@@ -53,30 +63,83 @@ def _secrets_in_text(config: Config) -> Iterator[Problem]:
 
 def _too_fast(config: Config, documents: _Documents) -> Iterator[Problem]:
     # A poll is one request at least, and the rate holds for one endpoint.
-    needed: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
-    for watched in config.projects:
-        needed[watched.credential, watched.project.identity.host].append(1 / watched.interval.active)
-    for (name, host), polls in needed.items():
-        rate = config.credentials[name].rate
-        if sum(polls) > rate:
-            path: KeyPath = ("credentials", name)
-            document = next(document for document in documents if document.value(path) is not None)
+    active: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
+    for one in config.configured:
+        active[one.credential, one.endpoint.host].append(one.interval.active)
+    for (name, host), intervals in active.items():
+        rate, demand = config.credentials[name].rate, sum(1 / interval for interval in intervals)
+        factor = stretch(demand, rate)
+        if factor > 1.0:
+            document, path = _credential(name, documents)
             yield document.problem(
                 (*path, "rate"),
-                f"{rate:g} requests a second are fewer than the {sum(polls):.4g} that the active intervals of "
-                f"{len(polls)} projects at {host} ask for; raise the rate or the intervals",
+                f"{rate:g} requests a second cannot carry the {demand:.4g} that the active intervals of "
+                f"{len(intervals)} projects at {host} ask for: with all of them active, every interval is stretched "
+                f"{factor:.3g} times, {min(intervals):g} s to {min(intervals) * factor:.3g} s; raise the rate or "
+                "the intervals",
             )
+
+
+def _credential(name: str, documents: _Documents) -> tuple[Document, KeyPath]:
+    path: KeyPath = ("credentials", name)
+    return next(document for document in documents if document.value(path) is not None), path
 
 
 def _in_clear(config: Config, documents: _Documents) -> Iterator[Problem]:
     said: dict[tuple[str, KeyPath], Problem] = {}  # an endpoint under defaults is told of once
-    for watched, (spot, _) in zip(config.projects, entries(documents, "projects"), strict=True):
-        has_token = isinstance(config.credentials[watched.credential], TokenCredential)
-        if has_token and watched.endpoint.is_in_clear:
+    for one, spot in _placed_projects(config, documents):
+        what = _sent(config.credentials[one.credential])
+        if what is not None and one.endpoint.is_in_clear:
             (document, path), _ = setting(documents, spot, "endpoint")
-            text = "the token crosses the network in clear; write https://"
+            text = f"{what} in clear; write https://"
             said.setdefault((str(document.file), path), document.problem(path, text))
     yield from said.values()
+
+
+def _placed_projects(
+    config: Config, documents: _Documents
+) -> Iterator[tuple[WatchedProject | NamedProject, Spot]]:
+    by_name = {one.name: one for one in config.configured}
+    for spot, entry in entries(documents, "projects"):
+        yield by_name[str(entry["name"])], spot
+
+
+def _sent(credential: Credential) -> str | None:
+    match credential:
+        case NoCredential():
+            return None
+        case AkskCredential():
+            return "signed requests, which can be repeated for 15 minutes, cross the network"
+        case _:
+            return "the token crosses the network"
+
+
+def _logins_in_clear(config: Config, documents: _Documents) -> Iterator[Problem]:
+    for name, credential in config.credentials.items():
+        if isinstance(credential, NoCredential | CloudCredential) or credential.auth_url is None:
+            continue
+        document, path = _credential(name, documents)
+        if credential.auth_url.is_in_clear and document.value((*path, "auth_url")) is not None:
+            text = "the login crosses the network in clear; write https://"
+            yield document.problem((*path, "auth_url"), text)
+
+
+def _unverified_projects(config: Config, documents: _Documents) -> Iterator[Problem]:
+    concerned: dict[tuple[str, KeyPath], tuple[Document, KeyPath, list[str]]] = {}
+    for one, spot in _placed_projects(config, documents):
+        if not one.tls.verify:
+            (document, path), _ = setting(documents, spot, "tls")
+            said = concerned.setdefault((str(document.file), path), (document, path, []))
+            said[-1].append(one.name)
+    for document, path, names in concerned.values():
+        shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if names[_SHOWN:] else "")
+        yield document.problem((*path, "verify"), f"{_UNVERIFIED} {shown}: {_WHO_ANSWERS}")
+
+
+def _unverified_receivers(config: Config) -> Iterator[Problem]:
+    for placed in config.trusts:
+        if placed.path[0] == "receivers" and not placed.trust.verify:
+            yield placed.problem("verify", f"{_UNVERIFIED} this receiver: {_WHO_ANSWERS}")
 
 
 def _never_told(config: Config, documents: _Documents) -> Iterator[Problem]:

@@ -1,19 +1,25 @@
 """A configuration as the rest of taskwatch sees it: complete, consistent and frozen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from taskwatch.config.inspection import PlacedSecret
+from taskwatch.config.fields import is_id
+from taskwatch.config.inspection import Inspection, PlacedSecret, PlacedTrust, inspect_secrets, inspect_trusts
 from taskwatch.config.kept import Endpoint
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.references import IMPLIED_RECEIVER
 from taskwatch.config.schema import (
+    AgencyCredential,
+    AkskCredential,
     ChildRoute,
+    CloudCredential,
     Document,
     Log,
     NoCredential,
+    Offset,
     Part,
+    PasswordCredential,
     ProjectEntry,
     ProjectSettings,
     RootRoute,
@@ -25,23 +31,69 @@ from taskwatch.core.detect import BaselinePolicy
 from taskwatch.core.route import Route
 from taskwatch.model.event import Severity
 from taskwatch.model.project import Identity, Project
+from taskwatch.secret import Secret
+from taskwatch.telemetry import printable
+from taskwatch.tls import Trust
 
-Credential = TokenCredential | NoCredential
+Credential = (
+    PasswordCredential | TokenCredential | AkskCredential | AgencyCredential | CloudCredential | NoCredential
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WatchedProject:
-    """One project with everything that is configured about it."""
+class Watching:
+    """How a project is watched, whoever it is."""
 
-    project: Project
     endpoint: Endpoint
     credential: str  # its name
     interval: Cadence
+    full_poll: float  # seconds: at least this often the whole month is read
     timeout: float  # seconds, of one whole poll
+    offset: Offset
+    proxy: Secret | None  # a URL
+    tls: Trust
     baseline: BaselinePolicy
     severity: tuple[tuple[str, Severity], ...]  # of failures: task name as a glob, first match
     include: tuple[str, ...]  # task names, as globs
     exclude: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchedProject(Watching):
+    """One project with everything that is configured about it."""
+
+    project: Project
+
+    @property
+    def name(self) -> str:
+        return self.project.name
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.project.labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedProject(Watching):
+    """A project that is configured by its name in the cloud: nobody knows who it is until IAM has said its id."""
+
+    name: str  # the label by which people here know it
+    in_cloud: str  # its name in the cloud, as eu-de_prod
+    service: str
+    labels: Mapping[str, str]
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """Whose login asks for which name."""
+        return self.credential, self.in_cloud
+
+    def identified(self, project_id: str) -> WatchedProject:
+        """Return the project that it is, with this id."""
+        identity = Identity(service=self.service, host=self.endpoint.host, project_id=project_id)
+        how = {field.name: getattr(self, field.name) for field in fields(Watching)}
+        return WatchedProject(
+            project=Project(identity=identity, name=self.name, labels=dict(self.labels)), **how
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +106,49 @@ class Config:
     log: Log
     credentials: Mapping[str, Credential]
     projects: tuple[WatchedProject, ...]
+    named: tuple[NamedProject, ...]  # those whose ids are still to be asked for
     receivers: tuple[ReceiverOptions, ...]
     route: Route
     secrets: tuple[PlacedSecret, ...]  # all of them, unread
+    trusts: tuple[PlacedTrust, ...]  # the TLS sections that say anything; their files are unread
     warnings: tuple[str, ...] = ()  # printable lines: what works and should be otherwise
+
+    @property
+    def configured(self) -> tuple[WatchedProject | NamedProject, ...]:
+        """All projects, those whose ids are unknown last."""
+        return (*self.projects, *self.named)
+
+    def inspect(self) -> Inspection:
+        """Look at every secret and at every file of TLS once, as they are now."""
+        return inspect_secrets(self.secrets).joined(inspect_trusts(self.trusts))
+
+
+def identified(config: Config, ids: Mapping[tuple[str, str], str]) -> tuple[Config, tuple[str, ...]]:
+    """Take the ids that IAM has said, by credential and name in the cloud, into the configuration.
+
+    Projects whose ids are not among them stay named. Returns printable lines about those that cannot be
+    watched: they are in neither place then.
+    """
+    by_identity = {watched.project.identity: watched.name for watched in config.projects}
+    projects, named, problems = [*config.projects], [], []
+    for one in config.named:
+        project_id = ids.get(one.asked)
+        if project_id is None:
+            named.append(one)
+            continue
+        if not is_id(project_id):
+            problems.append(
+                f"project {one.name}: what the login service gives as its id is none; write project_id"
+            )
+            continue
+        watched = one.identified(project_id)
+        twin = by_identity.setdefault(watched.project.identity, one.name)
+        if twin != one.name:
+            text = f"project {one.name} is not watched: {printable(one.in_cloud)} is the project of {twin}; keep one"
+            problems.append(text)
+            continue
+        projects.append(watched)
+    return replace(config, projects=tuple(projects), named=tuple(named)), tuple(problems)
 
 
 def resolve(
@@ -67,6 +158,7 @@ def resolve(
     files: tuple[Path, ...],
     kinds: Mapping[str, type[ReceiverOptions]],
     secrets: tuple[PlacedSecret, ...],
+    trusts: tuple[PlacedTrust, ...],
 ) -> Config:
     """Fill in what the files leave to defaults. They must be free of mistakes."""
     parts = (main, *included)
@@ -76,37 +168,56 @@ def resolve(
     receivers = tuple(receiver for part in parts for receiver in part.receivers)
     receivers = receivers or (kinds["log"](name=IMPLIED_RECEIVER, type="log"),)
     defaults = [main.defaults, *(_merged(main.defaults, part.defaults) for part in included)]
+    projects = [
+        _project(_merged(inherited, entry), entry, only=next(iter(credentials)))
+        for part, inherited in zip(parts, defaults, strict=True)
+        for entry in part.projects
+    ]
     return Config(
         path=files[0],
         files=files,
         store=main.store,
         log=main.log,
-        credentials=credentials,
-        projects=tuple(
-            _watched(_merged(inherited, entry), entry, only=next(iter(credentials)))
-            for part, inherited in zip(parts, defaults, strict=True)
-            for entry in part.projects
-        ),
+        credentials={name: _complete(credential, credentials) for name, credential in credentials.items()},
+        projects=tuple(project for project in projects if isinstance(project, WatchedProject)),
+        named=tuple(project for project in projects if isinstance(project, NamedProject)),
         receivers=receivers,
         route=_route(main.route, tuple(receiver.name for receiver in receivers)),
         secrets=secrets,
+        trusts=trusts,
     )
 
 
-def _watched(settings: ProjectSettings, entry: ProjectEntry, *, only: str) -> WatchedProject:
+def _complete(credential: Credential, credentials: Mapping[str, Credential]) -> Credential:
+    """Give an agency the login service of the credential that assumes it, unless it says another."""
+    if not isinstance(credential, AgencyCredential) or credential.auth_url is not None:
+        return credential
+    via = credentials[credential.via]
+    assert isinstance(via, PasswordCredential | TokenCredential)  # noqa: S101 - references.py has told of others
+    return credential.model_copy(update={"auth_url": via.auth_url})
+
+
+def _project(settings: ProjectSettings, entry: ProjectEntry, *, only: str) -> WatchedProject | NamedProject:
     assert settings.endpoint is not None  # noqa: S101 - references.py has told of those without
-    identity = Identity(service=settings.service, host=settings.endpoint.host, project_id=entry.project_id)
-    return WatchedProject(
-        project=Project(identity=identity, name=entry.name, labels=settings.labels),
+    named = NamedProject(
+        name=entry.name,
+        in_cloud=entry.project or "",
+        service=settings.service,
+        labels=settings.labels,
         endpoint=settings.endpoint,
         credential=settings.credential or only,
         interval=settings.interval,
+        full_poll=settings.full_poll,
         timeout=settings.timeout,
+        offset=settings.offset,
+        proxy=settings.proxy,
+        tls=settings.tls.trust,
         baseline=settings.baseline,
         severity=tuple(settings.severity.items()),
         include=settings.tasks.include,
         exclude=settings.tasks.exclude,
     )
+    return named if entry.project_id is None else named.identified(entry.project_id)
 
 
 def _merged(inherited: ProjectSettings, own: ProjectSettings) -> ProjectSettings:

@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Final
 
-from taskwatch.config.configuration import Config, WatchedProject
+from taskwatch.config.configuration import Config, NamedProject, WatchedProject
 from taskwatch.config.fields import spell_duration
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.section import Section
 from taskwatch.core.route import Route
 
-_AS_WRITTEN: Final = {"include": "tasks.include", "exclude": "tasks.exclude"}
+_AS_WRITTEN: Final = {"include": "tasks.include", "exclude": "tasks.exclude", "in_cloud": "project"}
 
 
 def differences(old: Config, new: Config) -> tuple[str, ...]:
     """Say every difference in one printable line; none if a reload changes nothing."""
     return (
         *_projects(old.projects, new.projects),
+        *_named_projects(old.named, new.named),
         *_receivers(old, new),
         *_named("credential", old.credentials, new.credentials),
         *(["route changed"] if _is_routed_otherwise(old, new) else []),
@@ -75,6 +76,22 @@ def _project(old: WatchedProject, new: WatchedProject) -> Iterator[str]:
     if old.project.name != name:
         yield f"project {old.project.name} renamed to {name}"
     yield from _changed(f"project {name}", _keys(old), _keys(new))
+
+
+def _named_projects(old: Sequence[NamedProject], new: Sequence[NamedProject]) -> Iterator[str]:
+    before, after = {one.name: one for one in old}, {one.name: one for one in new}
+    for name in before:
+        if name not in after:
+            yield f"project {name} removed"
+    for name, one in after.items():
+        if name not in before:
+            yield f"project {name} added"
+        else:
+            yield from _changed(f"project {name}", _values_of(before[name]), _values_of(one))
+
+
+def _values_of(one: NamedProject) -> dict[str, object]:
+    return {_AS_WRITTEN.get(field.name, field.name): getattr(one, field.name) for field in fields(one)}
 
 
 def _keys(watched: WatchedProject) -> dict[str, object]:

@@ -151,9 +151,13 @@ def _name(name: str) -> str:
     return name
 
 
+def is_id(text: str) -> bool:
+    """Tell whether a project may have this id. It becomes a part of a path: nothing that a path gives a meaning to."""
+    return _ID.fullmatch(text) is not None
+
+
 def _id(text: str) -> str:
-    # It becomes a part of a path, so nothing that a path gives a meaning to.
-    if not _ID.fullmatch(text):
+    if not is_id(text):
         raise ValueError("not an id; write its letters, digits, - and _, at most 64")
     return text
 

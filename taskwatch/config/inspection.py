@@ -1,12 +1,12 @@
-"""The secrets of a configuration: where they stand, and whether they can be read here and now.
+"""The secrets of a configuration and its certificates: where they stand, and whether they can be read here and now.
 
-Loading reads no secret, so that commands which need only the store work without them; what is about
+Loading reads none of them, so that commands which need only the store work without them; what is about
 to use them inspects first.
 """
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from pydantic import BaseModel
 
 from taskwatch.config.document import Document, KeyPath, Place, Problem
 from taskwatch.config.fields import beside
+from taskwatch.config.network import find_tls
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.secret import Kept, Secret
+from taskwatch.tls import TlsUnusableError, Trust, open_context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,22 @@ class PlacedSecret:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedTrust:
+    """A TLS section that says anything, and where it stands."""
+
+    source: Path
+    path: KeyPath
+    places: Mapping[str, Place]  # of the keys that are written
+    place: Place
+    trust: Trust
+
+    def problem(self, key: str, text: str) -> Problem:
+        """Say what is wrong with one of its keys; with none of them: with the whole."""
+        path = (*self.path, key) if key else self.path
+        return Problem(file=self.source, place=self.places.get(key, self.place), path=path, text=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """What came of it, as printable lines."""
 
@@ -41,10 +59,57 @@ class Inspection:
     unreadable: tuple[str, ...] = ()  # now; the next minute may mend it
     notes: tuple[str, ...] = ()  # what cannot be told from here
 
+    def joined(self, other: "Inspection") -> "Inspection":
+        return Inspection(
+            exposed=self.exposed + other.exposed,
+            unreadable=self.unreadable + other.unreadable,
+            notes=self.notes + other.notes,
+        )
+
 
 def find_secrets(parsed: BaseModel, document: Document) -> tuple[PlacedSecret, ...]:
     """Find all secrets and URLs that are read when they are used."""
     return tuple(_placed(path, secret, document) for path, secret in _secrets(parsed, ()))
+
+
+def find_trusts(parsed: BaseModel, document: Document) -> tuple[PlacedTrust, ...]:
+    """Find all TLS sections that say anything."""
+    return tuple(
+        PlacedTrust(
+            source=document.file,
+            path=path,
+            place=document.place(path),
+            places={key: document.place((*path, key)) for key in section.model_fields_set},
+            trust=section.trust,
+        )
+        for path, section in find_tls(parsed)
+        if section.trust != Trust()
+    )
+
+
+def inspect_trusts(trusts: Iterable[PlacedTrust]) -> Inspection:
+    """Read the certificates and keys once, as a connection would."""
+    exposed: list[str] = []
+    unreadable: list[str] = []
+    problems: dict[Trust, str | None] = {}  # many sections may say the same
+    for placed in trusts:
+        if placed.trust not in problems:
+            problems[placed.trust] = _problem(placed.trust)
+        if (problem := problems[placed.trust]) is not None:
+            unreadable.append(placed.problem("", problem).line())
+        file = placed.trust.secret
+        if file is not None and _is_readable_by_all(file):
+            key = "key" if placed.trust.key is not None else "cert"
+            exposed.append(placed.problem(key, _exposed(file)).line())
+    return Inspection(exposed=tuple(exposed), unreadable=tuple(unreadable))
+
+
+def _problem(trust: Trust) -> str | None:
+    try:
+        open_context(trust)
+    except TlsUnusableError as error:
+        return str(error)
+    return None
 
 
 def inspect_secrets(secrets: Iterable[PlacedSecret]) -> Inspection:
@@ -66,8 +131,7 @@ def inspect_secrets(secrets: Iterable[PlacedSecret]) -> Inspection:
             text = "holds a line end or another control character, which no request can carry; write it as one line"
             unreadable.append(placed.problem(text).line())
         if placed.file is not None and _is_readable_by_all(placed.file):
-            text = f"everybody on this machine can read {placed.file}; chmod 600 it, or 640 with a group that the daemon has"
-            exposed.append(placed.problem(text).line())
+            exposed.append(placed.problem(_exposed(placed.file)).line())
     return Inspection(exposed=tuple(exposed), unreadable=tuple(unreadable), notes=tuple(notes))
 
 
@@ -96,6 +160,10 @@ def _placed(path: KeyPath, secret: Secret, document: Document) -> PlacedSecret:
         secret=secret,
         file=beside(document.directory, file) if isinstance(file, str) else None,
     )
+
+
+def _exposed(file: Path) -> str:
+    return f"everybody on this machine can read {file}; chmod 600 it, or 640 with a group that the daemon has"
 
 
 def _is_readable_by_all(file: Path) -> bool:

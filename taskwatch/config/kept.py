@@ -43,6 +43,11 @@ class Url(Secret):
 
     __slots__ = ()
 
+    @property
+    def has_login(self) -> bool:
+        """Whether a user or a password stands in it, as far as it is written as text."""
+        return self.kept is Kept.TEXT and "@" in urlsplit(self.reveal()).netloc
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
@@ -50,9 +55,10 @@ class Endpoint:
 
     scheme: str
     host: str  # lower case, with the port; part of a project's identity
+    path: str = ""  # of a login service alone: it ends in /v3
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{self.host}"
+        return f"{self.scheme}://{self.host}{self.path}"
 
     @property
     def is_in_clear(self) -> bool:
@@ -64,17 +70,36 @@ def parse_endpoint(value: object, info: ValidationInfo) -> Endpoint:
     """Read an endpoint. One that is kept elsewhere is read at once: it is part of who a project is."""
     if isinstance(value, Endpoint):
         return value
-    try:
-        written = _kept(value, info, Url).reveal()
-    except SecretUnreadableError as error:
-        raise ValueError(str(error)) from error
+    written = _read_now(value, info)
     parts, port = _split(written)
     if "@" in parts.netloc or parts.path not in ("", "/") or "?" in written or "#" in written:
         raise ValueError("more than scheme and host; write https://HOST, the rest is added")
+    return Endpoint(scheme=parts.scheme, host=_host(parts, port))
+
+
+def parse_auth_url(value: object, info: ValidationInfo) -> Endpoint:
+    """Read where a login service is. Without a path it is the service's usual one, /v3."""
+    if isinstance(value, Endpoint):
+        return value
+    written = _read_now(value, info)
+    parts, port = _split(written)
+    path = parts.path.rstrip("/") or "/v3"
+    if "@" in parts.netloc or not path.endswith("/v3") or "?" in written or "#" in written:
+        raise ValueError("not the URL of a login service; write https://HOST/v3, the rest is added")
+    return Endpoint(scheme=parts.scheme, host=_host(parts, port), path=path)
+
+
+def _read_now(value: object, info: ValidationInfo) -> str:
+    try:
+        return _kept(value, info, Url).reveal()
+    except SecretUnreadableError as error:
+        raise ValueError(str(error)) from error
+
+
+def _host(parts: SplitResult, port: int | None) -> str:
     host = (parts.hostname or "").lower()
     host = f"[{host}]" if ":" in host else host
-    suffix = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
-    return Endpoint(scheme=parts.scheme, host=host + suffix)
+    return host if port in (None, _PORTS[parts.scheme]) else f"{host}:{port}"
 
 
 def _secret(value: object, info: ValidationInfo) -> Secret:
@@ -144,3 +169,6 @@ SecretUrl = Annotated[Secret, PlainValidator(_url), WithJsonSchema(_JSON_SCHEMA)
 """A URL over HTTP or HTTPS. Checked where it is written as text; else when it is used."""
 
 EndpointUrl = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_JSON_SCHEMA)]
+
+AuthUrl = Annotated[Endpoint, PlainValidator(parse_auth_url), WithJsonSchema(_JSON_SCHEMA)]
+"""Where a login service (IAM) is."""

@@ -14,7 +14,7 @@ from taskwatch.config.advice import advice
 from taskwatch.config.configuration import Config, resolve
 from taskwatch.config.document import Document, Problem, in_order
 from taskwatch.config.include import read_files
-from taskwatch.config.inspection import find_secrets
+from taskwatch.config.inspection import find_secrets, find_trusts
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.references import wrong_references
 from taskwatch.errors import ConfigError
@@ -54,6 +54,7 @@ def load(path: Path, kinds: Mapping[str, type[ReceiverOptions]]) -> Config:
         files=tuple(document.file for document in documents),
         kinds=kinds,
         secrets=tuple(chain.from_iterable(map(find_secrets, parts, documents))),
+        trusts=tuple(chain.from_iterable(map(find_trusts, parts, documents))),
     )
     return replace(config, warnings=advice(config, documents))
 

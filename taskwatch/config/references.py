@@ -17,6 +17,9 @@ IMPLIED_RECEIVER: Final = "log"  # there when no receiver is configured
 _SHOWN: Final = 5  # of the credentials there are, in an error
 _ENDPOINT: Final[TypeAdapter[Endpoint]] = TypeAdapter(EndpointUrl)
 
+_IDENTIFYING: Final = ("project_id", "project")  # one of them says which project it is
+_ASSUMING: Final = ("password", "token")  # the types of credentials that can assume an agency
+
 Spot = tuple[Document, KeyPath]
 _Documents = Sequence[Document]  # the main one first
 _Mapping = dict[str, Value]
@@ -33,6 +36,8 @@ def wrong_references(documents: _Documents) -> Iterator[Problem]:
     yield from _missing_endpoints(documents)
     yield from _same_projects(documents)
     yield from _unknown_credentials(documents)
+    yield from _wrong_agencies(documents)
+    yield from _unidentified(documents)
     yield from _routes(main, ("route",), main.root.get("route", ""), _receiver_names(documents))
 
 
@@ -90,7 +95,8 @@ def _missing_endpoints(documents: _Documents) -> Iterator[Problem]:
 
 def _same_projects(documents: _Documents) -> Iterator[Problem]:
     for (document, path), (other, first) in _repeated(_identities(documents)):
-        text = f"the same endpoint and project_id as {other.spot(first, document)}; keep one of the two"
+        key = next(key for key in _IDENTIFYING if document.value((*path, key)) is not None)
+        text = f"the same endpoint and {key} as {other.spot(first, document)}; keep one of the two"
         yield document.problem(path, text)
 
 
@@ -101,8 +107,12 @@ def _identities(documents: _Documents) -> Iterator[tuple[Spot, object]]:
             endpoint = _ENDPOINT.validate_python(written, context=holder.directory)
         except ValidationError:
             continue  # told where it stands
-        if "project_id" in entry:
-            yield spot, (endpoint.host, entry["project_id"])
+        for key in _IDENTIFYING:
+            who = entry.get(key)
+            if isinstance(who, str) and not is_off(who):
+                # The same name may be another project to another login: then only IAM can tell.
+                asking = str(setting(documents, spot, "credential")[1]) if key == "project" else ""
+                yield spot, (endpoint.host, key, who, asking)
 
 
 def _repeated(named: Iterable[tuple[Spot, object]]) -> Iterator[tuple[Spot, Spot]]:
@@ -133,6 +143,63 @@ def _unknown_credentials(documents: _Documents) -> Iterator[Problem]:
         if is_off(setting(documents, (document, path), "credential")[1]):
             text = f"missing; write credential: {names}, here or under defaults"
             yield document.problem((*path, "credential"), text)
+
+
+def _wrong_agencies(documents: _Documents) -> Iterator[Problem]:
+    known = _all_credentials(documents)
+    for name, ((document, path), entry) in known.items():
+        via = entry.get("via")
+        if entry.get("type") != "agency" or not isinstance(via, str) or is_off(via):
+            continue  # told as missing
+        if via not in known:
+            yield document.problem((*path, "via"), f"unknown credential; {nearest(via, known)}")
+            continue
+        type_ = known[via][1].get("type")
+        if type_ not in _ASSUMING:
+            text = "itself" if via == name else "not one that can assume an agency"
+            yield document.problem((*path, "via"), f"{text}; write a credential of type password or token")
+        elif not (_is_written(entry, "auth_url") or _is_written(known[via][1], "auth_url")):
+            text = "missing, for via has none; write auth_url: https://HOST/v3"
+            yield document.problem((*path, "auth_url"), text)
+
+
+def _unidentified(documents: _Documents) -> Iterator[Problem]:
+    known = _all_credentials(documents)
+    for spot, entry in entries(documents, "projects"):
+        document, path = spot
+        written = [key for key in _IDENTIFYING if _is_written(entry, key)]
+        if not written:
+            text = "missing; write project_id: 0611f1bd8b00d5d32f17c017f15b599f, or project: eu-de_prod"
+            yield document.problem((*path, "project_id"), text)
+        elif len(written) > 1:
+            yield document.problem((*path, "project"), "beside project_id; keep one of the two")
+        elif written == ["project"]:
+            _, name = setting(documents, spot, "credential")
+            if is_off(name) and len(known) == 1:
+                name = next(iter(known))
+            if isinstance(name, str) and name in known and not _asks_iam(known[name][1]):
+                text = (
+                    f"{name} cannot ask for the id; write auth_url: https://HOST/v3 there, or project_id here"
+                )
+                if known[name][1].get("type") == "none":
+                    text = f"{name} logs in nowhere and cannot ask for the id; write project_id"
+                yield document.problem((*path, "project"), text)
+
+
+def _asks_iam(credential: _Mapping) -> bool:
+    return credential.get("type") not in ("none", "token", "aksk") or _is_written(credential, "auth_url")
+
+
+def _is_written(entry: _Mapping, key: str) -> bool:
+    return key in entry and not is_off(entry[key])
+
+
+def _all_credentials(documents: _Documents) -> dict[str, tuple[Spot, _Mapping]]:
+    return {
+        name: ((document, ("credentials", name)), entry if isinstance(entry, dict) else {})
+        for document in documents
+        for name, entry in _credentials(document).items()
+    }
 
 
 def _credentials(document: Document) -> _Mapping:

@@ -27,7 +27,6 @@ from taskwatch.config.fields import (
     MatcherText,
     Name,
     NotYet,
-    OnlyTrue,
     ProjectId,
     Rate,
     Switch,
@@ -39,14 +38,14 @@ from taskwatch.config.fields import (
     mapping_if_off,
     not_yet,
 )
-from taskwatch.config.kept import EndpointUrl, SecretText
+from taskwatch.config.kept import AuthUrl, EndpointUrl, SecretText
+from taskwatch.config.network import Proxy, Tls
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.section import Section, by_type, default
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.model.event import Severity
 
-PLANNED_CREDENTIALS: Final = frozenset({"password", "aksk", "agency", "cloud"})
 PLANNED_RECEIVERS: Final = frozenset({"alertmanager", "email", "pagerduty", "apprise", "exec", "file"})
 
 MINUTE: Final = 60.0
@@ -57,8 +56,10 @@ DAY: Final = 24 * HOUR
 class Offset(StrEnum):
     """What the service means by `offset`."""
 
-    AUTO = "auto"
-    RECORD = "record"
+    AUTO = "auto"  # found out by reading
+    RECORD = "record"  # the number of a task, from 0
+    PAGE0 = "page0"  # the number of a page, from 0
+    PAGE1 = "page1"  # the number of a page, from 1
 
 
 def default_store_path() -> Path:
@@ -91,17 +92,72 @@ class Credential(Section):
     rate: Rate = default("20/s", "requests to one endpoint, shared by all its projects")
 
 
+class PasswordCredential(Credential):
+    type: Literal["password"] = Field(description="a user, who logs in and renews the token")
+    auth_url: AuthUrl = Field(
+        examples=["https://iam.eu-de.otc.t-systems.com/v3"],
+        description="where the login service (IAM) is: https://HOST/v3",
+    )
+    username: Text = Field(examples=["USER"], description="the name of the user")
+    user_domain_name: Text = Field(
+        examples=["OTC00000000001000000000"], description="the name of the user's domain, the account"
+    )
+    password: SecretText = Field(examples=["{file: PATH}"], description="read again at each login")
+
+
 class TokenCredential(Credential):
     type: Literal["token"] = Field(description="a token made elsewhere and renewed there")
     token: SecretText = Field(examples=["{file: PATH}"], description="the token, as X-Auth-Token takes it")
+    auth_url: AuthUrl | None = Field(
+        None, description="where the login service (IAM) is; for projects that are given by their name"
+    )
+
+
+class AkskCredential(Credential):
+    type: Literal["aksk"] = Field(description="an access key, which signs each request")
+    access_key: SecretText = Field(examples=["{file: PATH}"], description="AK")
+    secret_key: SecretText = Field(examples=["{file: PATH}"], description="SK")
+    security_token: SecretText | None = Field(
+        None, description="that of a temporary access key; all three are read again when they change"
+    )
+    auth_url: AuthUrl | None = Field(
+        None, description="where the login service (IAM) is; for projects that are given by their name"
+    )
+
+
+class AgencyCredential(Credential):
+    type: Literal["agency"] = Field(description="an agency that another account has granted")
+    via: Text = Field(
+        examples=["otc"], description="the credential that assumes it, of type password or token"
+    )
+    domain_name: Text = Field(
+        examples=["OTC00000000001000000000"], description="the account that granted the agency"
+    )
+    agency_name: Text = Field(examples=["AGENCY"], description="the name of the agency")
+    auth_url: AuthUrl | None = Field(None, description="that of via, unless it is another")
+
+
+class CloudCredential(Credential):
+    type: Literal["cloud"] = Field(description="an entry of clouds.yaml and secure.yaml")
+    cloud: Text = Field(examples=["otc"], description="the name of the entry")
 
 
 class NoCredential(Credential):
     type: Literal["none"] = Field(description="no login, for simulated clouds and proxies that log in")
 
 
-_CREDENTIALS: Final[Mapping[str, type[Section]]] = {"token": TokenCredential, "none": NoCredential}
-AnyCredential = Annotated[TokenCredential | NoCredential, by_type(_CREDENTIALS, PLANNED_CREDENTIALS)]
+_CREDENTIALS: Final[Mapping[str, type[Section]]] = {
+    "password": PasswordCredential,
+    "token": TokenCredential,
+    "aksk": AkskCredential,
+    "agency": AgencyCredential,
+    "cloud": CloudCredential,
+    "none": NoCredential,
+}
+AnyCredential = Annotated[
+    PasswordCredential | TokenCredential | AkskCredential | AgencyCredential | CloudCredential | NoCredential,
+    by_type(_CREDENTIALS, frozenset()),
+]
 
 Interval = Annotated[Duration, between(0.1, DAY)]
 _INTERVAL: Final[TypeAdapter[float]] = TypeAdapter(Interval)
@@ -128,11 +184,10 @@ def _cadence(value: object, info: ValidationInfo) -> Cadence:
     return Cadence(active=seconds, idle=seconds)
 
 
-class Tls(Section):
-    ca: NotYet = None
-    cert: NotYet = None
-    key: NotYet = None
-    verify: OnlyTrue = default(True, "check the certificate of the cloud")
+def _never_off(value: object) -> object:
+    if is_off(value):
+        raise ValueError("off would never notice what is gone; write a duration, as 15m")
+    return value
 
 
 class Tasks(Section):
@@ -158,20 +213,22 @@ class ProjectSettings(Section):
             "the time from poll to poll: one duration, or one while any task is running and one while none is",
         )
     )
-    full_poll: Duration | None = default(
-        "15m", "at least this often the whole month is read; here every poll does"
+    full_poll: Annotated[Duration, between(1.0, DAY), BeforeValidator(_never_off)] = default(
+        "15m", "at least this often the whole month is read; at the interval or below it: by every poll"
     )
     timeout: Annotated[Duration, between(0.1, HOUR)] = default("20s", "the deadline of one whole poll")
     baseline: BaselinePolicy = default("quiet", "what is told of tasks found at the first poll")
     severity: Annotated[dict[Text, Severity], BeforeValidator(mapping_if_off)] = default(
         {}, "the severity of failures by task name, first match; critical else"
     )
-    offset: Annotated[Offset, not_yet("page0", "page1")] = default("auto", "what the service means by offset")
+    offset: Offset = default(
+        "auto", "what the service means by offset: the number of a task, of a page from 0, of a page from 1"
+    )
     labels: Labels = default({}, "told with every event; those of a project add to those of the defaults")
     tasks: Tasks = default({}, "which tasks are watched, by name")
     overdue: NotYet = None
     stalled: NotYet = None
-    proxy: NotYet = None
+    proxy: Proxy = None
     tls: Tls = default({}, "the TLS of the endpoint")
 
 
@@ -179,10 +236,14 @@ class ProjectEntry(ProjectSettings):
     """One project: what it is, and what differs from the defaults."""
 
     name: Name = Field(examples=["prod"], description="a label: renaming a project keeps everything")
-    project_id: ProjectId = Field(
-        examples=["0611f1bd8b00d5d32f17c017f15b599f"], description="the id of the project in the cloud"
+    project_id: ProjectId | None = Field(
+        None,
+        examples=["0611f1bd8b00d5d32f17c017f15b599f"],
+        description="the id of the project in the cloud; this or project",
     )
-    project: NotYet = None
+    project: Name | None = Field(
+        None, examples=["eu-de_prod"], description="its name in the cloud, whose id the login service says"
+    )
 
 
 class RouteKeys(Section):

@@ -6,13 +6,17 @@ The first failure, each further cause, and the recovery are told; repeats are fo
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
 from taskwatch.clock import Clock
+from taskwatch.engine.budget import Budget
 from taskwatch.engine.poller import Poll, Poller
 from taskwatch.engine.ports import StaleStateError
 from taskwatch.errors import CloudError, StoreFailedError, StoreLostError, TaskwatchError
 from taskwatch.model.project import Condition, Trouble
 from taskwatch.telemetry import Logger
+
+_QUARANTINE: Final = "quarantine"
 
 
 class Watch:
@@ -30,6 +34,8 @@ class Watch:
         self._causes: set[str] = set()  # logged since the trouble began; empty: there is none
         self._since = 0.0
         self._trouble: Trouble | None = None
+        self._budget: Budget | None = None
+        self._has_told_cost = False
         self._next_poll_at = clock.now()
 
     @property
@@ -42,8 +48,19 @@ class Watch:
         return Condition(interval=self._interval, next_poll_at=self._next_poll_at, trouble=self._trouble)
 
     @property
-    def _interval(self) -> float:
+    def _configured_interval(self) -> float:
         return self.poller.rules.cadence.interval(is_active=self.poller.is_active)
+
+    @property
+    def _interval(self) -> float:
+        """The interval that is kept: longer than the configured one where the rate carries no more."""
+        return self._configured_interval * (1.0 if self._budget is None else self._budget.factor)
+
+    def share(self, budget: Budget | None) -> None:
+        """Poll at the expense of this budget from now on; None: of none, as when it is watched no more."""
+        if self._budget is not None and self._budget is not budget:
+            self._budget.leave(self)
+        self._budget = budget
 
     async def tick(self) -> float:
         """Poll once. Returns the interval in seconds; raises only what ends the daemon."""
@@ -66,6 +83,7 @@ class Watch:
         except StoreLostError:
             raise
         except CloudError as error:
+            self._spend(1)  # one at least, had the cloud let it
             self._fails(
                 "project_unreadable",
                 cause=error.cause.value,
@@ -90,6 +108,10 @@ class Watch:
             return poll
         return None
 
+    def _spend(self, requests: int) -> None:
+        if self._budget is not None:
+            self._budget.spend(self, requests=requests, interval=self._configured_interval)
+
     def _judge(self, poll: Poll) -> None:
         listing = poll.listing
         self._log.debug(
@@ -97,8 +119,13 @@ class Watch:
             rows=listing.rows,
             pages=listing.pages,
             requests=listing.requests,
+            full=listing.full,
             events=len(poll.events),
         )
+        self._spend(listing.requests)
+        if self.poller.reads_whole_lists and not self._has_told_cost:
+            self._has_told_cost = True
+            self._log.warning("incremental_polls_given_up", rows=listing.rows, requests=listing.requests)
         if not listing.complete:
             failure = listing.failure
             cause = failure.cause.value if isinstance(failure, CloudError) else "moving_list"
@@ -107,11 +134,12 @@ class Watch:
         elif not listing.clean:
             self._fails(
                 "rows_quarantined",
-                cause="quarantine",
+                cause=_QUARANTINE,
                 error="rows without a usable id or status; the others count",
                 rows=listing.quarantined,
             )
-        elif self._causes:
+        elif self._causes and (listing.full or _QUARANTINE not in self._causes):
+            # A bad row may stand where an incremental poll does not look: only the whole list says that it is gone.
             seconds = round(self._clock.monotonic() - self._since, 1)
             self._log.info(
                 "project_readable_again", after_seconds=seconds, cause=", ".join(sorted(self._causes))

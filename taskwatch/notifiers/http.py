@@ -1,10 +1,7 @@
-"""What notifiers over HTTP share: a session that goes only where it was told, and one bounded exchange."""
+"""What notifiers over HTTP share: one bounded exchange."""
 
 import asyncio
 import base64
-import ipaddress
-import os
-import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -12,14 +9,13 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 import aiohttp
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
-from taskwatch import __version__
 from taskwatch.clock import Clock
 from taskwatch.core.verdict import refusal
 from taskwatch.engine.ports import DeliveryError
-from taskwatch.model.delivery import Reason, Scope
+from taskwatch.model.delivery import Reason
+from taskwatch.notifiers.connection import Way, unconnected, why
 from taskwatch.secret import hidden
 from taskwatch.telemetry import printable
 
@@ -29,55 +25,10 @@ SHOWN_ANSWER: Final = 200  # characters of a refusal that are shown
 SHORTEST_SECRET: Final = 6  # anything shorter would take ordinary words apart
 KEEPALIVE_SECONDS: Final = 120.0
 
-# Where clouds keep credentials for those who ask from inside. Loopback and private networks are
-# where receivers live, so they are not refused.
-_FORBIDDEN: Final = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "169.254.0.0/16",
-        "fe80::/10",
-        "fd00:ec2::254/128",
-        "100.100.100.200/32",
-        "0.0.0.0/32",
-        "::/128",
-    )
-)
-
-
-class ForbiddenAddressError(OSError):
-    """The name resolved to an address that no receiver has."""
-
-
-def open_session(timeout: float) -> aiohttp.ClientSession:
-    """Open a session without cookies, without proxies from the environment, and within `timeout` seconds a request."""
-    connector = aiohttp.TCPConnector(
-        resolver=ThreadedResolver(),  # an installed aiodns would take over silently
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        socket_factory=_socket,
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"taskwatch/{__version__}"},
-        timeout=aiohttp.ClientTimeout(total=timeout),
-        trust_env=False,
-        auto_decompress=False,  # an answer is shown in part or not at all; nothing to inflate
-    )
-
-
-def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    # Checked on the resolved address, at the moment of connecting: a name may resolve twice differently.
-    family, kind, protocol, _, target = address
-    host = ipaddress.ip_address(str(target[0]).partition("%")[0])
-    mapped = getattr(host, "ipv4_mapped", None) or host
-    if any(mapped.version == network.version and mapped in network for network in _FORBIDDEN):
-        raise ForbiddenAddressError(f"{mapped} is a link-local or metadata address; no receiver lives there")
-    return socket.socket(family, kind, protocol)
-
 
 async def post(
     session: aiohttp.ClientSession,
-    url: str,
+    way: Way,
     *,
     body: bytes,
     headers: Mapping[str, str],
@@ -89,17 +40,20 @@ async def post(
     Redirects are never followed. No text of the error holds the URL, for its path or query may be a
     secret, nor any of `secrets`, even where the receiver repeats them.
     """
-    target = _target(url)
+    target, proxy = way.target, way.proxy
     host = target.host_port_subcomponent
     if "Authorization" in headers:
         target = target.with_user(None)  # what is configured beside the URL counts
     try:
-        async with session.post(target, data=body, headers=headers, allow_redirects=False) as response:
+        async with session.post(
+            target, data=body, headers=headers, allow_redirects=False, ssl=way.tls, proxy=proxy
+        ) as response:
             refused = refusal(response.status)
             if refused is None:
                 return  # the receiver has it; what else it says, and how slowly, decides nothing
             said = await _beginning(response)
-            text = _shown(said, {*secrets, url, *_parts(URL(url))})
+            unsaid = _parts(URL(way.url)) | (set() if proxy is None else _parts(proxy))
+            text = _shown(said, {*secrets, way.url, *unsaid})
             failure = DeliveryError(
                 refused.reason,
                 f"{host} answered {response.status}{': ' + text if text else ''}",
@@ -108,25 +62,19 @@ async def post(
             )
     except TimeoutError:
         failure = DeliveryError(Reason.TIMEOUT, f"{host} did not answer in time")
+    except (aiohttp.ClientHttpProxyError, aiohttp.ClientConnectorError) as error:
+        failure = unconnected(host, error, proxy)
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        failure = DeliveryError(Reason.TLS, f"TLS with {host} failed: {_why(error)}")
+        failure = DeliveryError(Reason.TLS, f"TLS with {host} failed: {why(error)}")
     except (aiohttp.ClientError, OSError) as error:
-        failure = DeliveryError(Reason.NETWORK, f"cannot reach {host}: {_why(error)}")
+        if isinstance(
+            error.__cause__, ssl.SSLError
+        ):  # with TLS 1.3 a refusal of ours comes after the handshake
+            failure = DeliveryError(Reason.TLS, f"TLS with {host} failed: {why(error.__cause__)}")
+        else:
+            failure = DeliveryError(Reason.NETWORK, f"cannot reach {host}: {why(error)}")
     # Raised out here, and so without a context: aiohttp's errors hold the URL and the headers.
     raise failure
-
-
-def _target(url: str) -> URL:
-    try:
-        parsed = URL(url)
-    except ValueError:
-        parsed = URL()
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        # From a file or the environment; what stands in the configuration was checked there.
-        raise DeliveryError(
-            Reason.NETWORK, "what should be a URL is none; write https://HOST/…", Scope.RECEIVER
-        )
-    return parsed
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
@@ -160,37 +108,6 @@ def _parts(url: URL) -> set[str]:
         login = f"{url.user}:{url.password or ''}".encode()
         texts |= {url.user, url.password or "", base64.b64encode(login).decode("ascii")}
     return texts
-
-
-def _why(error: Exception) -> str:
-    """Return the cause in words, the system's own: what aiohttp and asyncio say may hold the URL."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return _certificate_problem(error.certificate_error)
-        case aiohttp.ClientConnectorDNSError():
-            return "its name cannot be resolved"
-        case aiohttp.InvalidURL():
-            return "that is no host that can be asked"
-        case aiohttp.ClientResponseError():
-            return "its answer is no HTTP"
-        case aiohttp.ServerDisconnectedError():
-            return "it closed the connection without an answer"
-    cause = getattr(error, "os_error", None) or error
-    match cause:
-        case ForbiddenAddressError():
-            return str(cause)
-        case ssl.SSLError():
-            return (cause.reason or "no TLS").replace("_", " ").lower()
-        case OSError(errno=int(number)) if number > 0:
-            return os.strerror(number)
-        case _:
-            return type(cause).__name__
-
-
-def _certificate_problem(error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused ({error.verify_message})"
-    return "its certificate is refused"
 
 
 def _retry_after(text: str | None, now: datetime) -> float | None:

@@ -58,5 +58,8 @@ class LogNotifier:
         except OSError as error:
             raise DeliveryError(Reason.NETWORK, str(error), Scope.RECEIVER) from error
 
+    async def connect(self) -> None:
+        """Find nothing to connect to: the log is always at hand."""
+
     async def close(self) -> None:
         """Nothing is held open."""

@@ -14,16 +14,20 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from standardwebhooks import Webhook
 
 from taskwatch.clock import Clock
+from taskwatch.config import network
 from taskwatch.config.fields import NotYet, is_off
 from taskwatch.config.kept import SecretText, SecretUrl
+from taskwatch.config.network import Proxy
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.config.section import Section
+from taskwatch.config.section import Section, default
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
-from taskwatch.notifiers.http import open_session, post
+from taskwatch.notifiers.connection import Way, open_session, read_proxy, try_connection
+from taskwatch.notifiers.http import post
 from taskwatch.secret import Kept, Secret
 from taskwatch.telemetry import Logger
+from taskwatch.tls import Tls, TlsUnusableError
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (a prefix that all such secrets share)
@@ -80,8 +84,8 @@ class WebhookOptions(ReceiverOptions):
     basic: Basic | None = Field(None, description="user name and password")
     bearer: SecretText | None = Field(None, description="a token for Authorization: Bearer")
     content_type: NotYet = None
-    tls: NotYet = None
-    proxy: NotYet = None
+    tls: network.Tls = default({}, "the TLS of the receiver")
+    proxy: Proxy = None
 
     @model_validator(mode="after")
     def _has_one_login(self) -> Self:
@@ -90,27 +94,47 @@ class WebhookOptions(ReceiverOptions):
         return self
 
 
-def open_notifier(options: WebhookOptions, *, clock: Clock, log: Logger) -> "WebhookNotifier":  # noqa: ARG001  (all kinds are opened alike)
+def open_notifier(options: WebhookOptions, *, clock: Clock, log: Logger) -> "WebhookNotifier":
     """Open the notifier, with connections of its own."""
-    return WebhookNotifier(options, session=open_session(options.timeout), clock=clock)
+    tls = Tls(options.tls.trust, log=log.bind(receiver=options.name))
+    return WebhookNotifier(options, session=open_session(options.timeout), clock=clock, tls=tls)
 
 
 class WebhookNotifier:
     """Posts events to one URL. With two secrets, both sign: receivers rotate without a gap."""
 
-    def __init__(self, options: WebhookOptions, *, session: aiohttp.ClientSession, clock: Clock) -> None:
+    def __init__(
+        self, options: WebhookOptions, *, session: aiohttp.ClientSession, clock: Clock, tls: Tls
+    ) -> None:
         self._options = options
         self._session = session
         self._clock = clock
+        self._tls = tls
 
     async def notify(self, message: Message) -> None:
+        way = await self._way()
         try:
-            url = self._options.url.reveal()
             own, secrets = self._own_headers()
             headers = own | self._signed(message)
         except SecretUnreadableError as error:
             raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
-        await post(self._session, url, body=message.body, headers=headers, secrets=secrets, clock=self._clock)
+        await post(self._session, way, body=message.body, headers=headers, secrets=secrets, clock=self._clock)
+
+    async def connect(self) -> None:
+        """Open a connection, TLS included, and close it. Through a proxy: to the proxy."""
+        await try_connection(await self._way(), timeout=self._options.timeout)
+
+    async def _way(self) -> Way:
+        try:
+            return Way(
+                url=self._options.url.reveal(),
+                tls=await self._tls.context(),
+                proxy=None if self._options.proxy is None else read_proxy(self._options.proxy),
+            )
+        except SecretUnreadableError as error:
+            raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
+        except TlsUnusableError as error:
+            raise DeliveryError(Reason.TLS, str(error), Scope.RECEIVER) from error
 
     def _own_headers(self) -> tuple[dict[str, str], set[str]]:
         """Return what is configured for every request, and what of it no error may show."""

@@ -14,7 +14,7 @@ from taskwatch.core.detect import Baseline, BaselinePolicy
 from taskwatch.core.route import Route
 from taskwatch.engine.poller import PollRules
 from taskwatch.model.event import Reading, Severity, Transition
-from taskwatch.model.project import Digests, Identity, Listing, Project
+from taskwatch.model.project import Check, Digests, Identity, Listing, Project
 from taskwatch.model.task import RUNNING, Instance, Known, Task, is_ended
 from taskwatch.telemetry import Logger
 
@@ -112,6 +112,7 @@ def some_rules(
     *,
     active: float = 15.0,
     idle: float = 60.0,
+    full_poll: float = 900.0,
     baseline: BaselinePolicy = BaselinePolicy.QUIET,
     failure_severities: tuple[tuple[str, Severity], ...] = (),
     include: tuple[str, ...] = ("*",),
@@ -119,6 +120,7 @@ def some_rules(
 ) -> PollRules:
     return PollRules(
         cadence=Cadence(active=active, idle=idle),
+        full_poll=full_poll,
         baseline=baseline,
         failure_severities=failure_severities,
         include=include,
@@ -136,6 +138,10 @@ def a_listing(
     *,
     complete: bool = True,
     cloud_date: datetime | None = T0,
+    full: bool = True,
+    missing: Iterable[str] = (),
+    check: Check | None = None,
+    pages: int = 1,
 ) -> Listing:
     """Make the listing that an exact client makes of these rows, given what it is told to know."""
     unchanged = set(array("q", known.rows)) if known is not None else set()
@@ -146,13 +152,16 @@ def a_listing(
     return Listing(
         changed=tuple(row for row in rows if row.job_id in moved),
         rows=len(ids),
+        full=full,
         complete=complete,
         clean=True,
         cloud_date=cloud_date,
         digests=Digests(pages=(), rows=digests.tobytes(), tasks=len(ids)) if is_exact else None,
+        missing=frozenset(missing),
+        check=check,
         failure=None if complete else RuntimeError("page 2 failed"),
-        pages=1,
-        requests=1,
+        pages=pages,
+        requests=pages,
     )
 
 

@@ -40,6 +40,9 @@ class ScriptedNotifier:
         finally:
             self.in_flight -= 1
 
+    async def connect(self) -> None:
+        """Connect to nothing: a script has no host."""
+
     async def close(self) -> None:
         return
 

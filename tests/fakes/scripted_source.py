@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from taskwatch.engine.ports import Ask
 from taskwatch.errors import CloudError
-from taskwatch.model.project import Digests, Listing
+from taskwatch.model.project import Listing
 from taskwatch.model.task import Task
 from tests.fakes.builders import T0, a_listing
 
@@ -18,9 +19,10 @@ class ScriptedSource:
 
     script: deque[Sequence[Task] | CloudError] = field(default_factory=deque)
     complete: bool = True
+    full: bool = True
     cloud_date: datetime | None = T0
     served: list[Sequence[Task]] = field(default_factory=list)
-    known: list[Digests | None] = field(default_factory=list)  # what each poll was told to know
+    asked: list[Ask] = field(default_factory=list)  # by each poll that got an answer
 
     @classmethod
     def of(cls, *answers: Sequence[Task] | CloudError) -> "ScriptedSource":
@@ -30,11 +32,13 @@ class ScriptedSource:
         """Serve these from now on, whatever was left of the script."""
         self.script = deque(answers)
 
-    async def fetch(self, known: Digests | None) -> Listing:
+    async def fetch(self, ask: Ask) -> Listing:
         await asyncio.sleep(0)
         answer = self.script.popleft() if len(self.script) > 1 else self.script[0]
         if isinstance(answer, CloudError):
             raise answer
-        self.known.append(known)
+        self.asked.append(ask)
         self.served.append(answer)
-        return a_listing(answer, known, complete=self.complete, cloud_date=self.cloud_date)
+        return a_listing(
+            answer, ask.known, complete=self.complete, full=self.full, cloud_date=self.cloud_date
+        )

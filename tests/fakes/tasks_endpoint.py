@@ -21,6 +21,8 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from tests.fakes.list_service import ListService
+
 Row = dict[str, Any]
 
 
@@ -192,12 +194,10 @@ def _head(length: int) -> bytes:
 
 @dataclass
 class TasksEndpoint:
-    """`GET /v3/{project_id}/tasks` over `rows`, which may change at any time."""
+    """`GET /v3/{project_id}/tasks` over `rows`, which may change at any time, and `/jobs` for single ones."""
 
     token: str | None = None
-    rows: list[Row] = field(default_factory=list)
-    total: object = ...  # what to say instead of the true total_count; None: say nothing
-    counts_pages: bool = False  # the other reading of `offset`
+    listed: ListService = field(default_factory=ListService)
     shuffle: random.Random | None = None  # every answer in another order
     date: str | None = None  # the Date header; the clock's without it
     always: Fault | None = None  # for requests beyond the script
@@ -216,6 +216,7 @@ class TasksEndpoint:
         self._is_closing = asyncio.Event()
         application = web.Application()
         application.router.add_get("/v3/{project_id}/tasks", self._answer)
+        application.router.add_get("/v3/{project_id}/jobs", self._answer)
         self._runner = web.AppRunner(
             application, access_log=None, shutdown_timeout=1.0, max_field_size=65536, max_line_size=65536
         )
@@ -240,34 +241,29 @@ class TasksEndpoint:
         fault = self._script.popleft() if self._script else self.always
         if fault is None and self.token is not None and request.headers.get("X-Auth-Token") != self.token:
             return _error(401, "APIGW.0301", "Incorrect IAM authentication information: decrypt token fail")
-        page = self._page(request.query)
-        self.served |= {(str(one.get("job_id")), str(one.get("status"))) for one in page}
+        if self.shuffle is not None:
+            self.shuffle.shuffle(self.rows)
+        code, answer = self.listed.answer(request.path.rpartition("/")[2], request.query)
+        body = json.dumps(answer).encode()
+        job = answer.get("job")
+        said = answer.get("tasks", []) if job is None else [{"job_id": job["id"], "status": job["status"]}]
+        self.served |= {(str(one.get("job_id")), str(one.get("status"))) for one in said}
         if fault is not None:
-            return await fault(Exchange(request, self._body(page), self._is_closing))
+            return await fault(Exchange(request, body, self._is_closing))
         return web.Response(
-            body=self._body(page),
+            status=code,
+            body=body,
             content_type="application/json",
             headers={"Date": self.date or formatdate(usegmt=True)},
         )
 
-    def _page(self, query: Mapping[str, str]) -> list[Row]:
-        found = [
-            one
-            for one in self.rows
-            if all(query[key] == one.get(key) for key in ("status", "name") if key in query)
-        ]
-        if self.shuffle is not None:
-            self.shuffle.shuffle(found)
-        offset, limit = int(query.get("offset", "0")), int(query.get("limit", "100"))
-        start = offset * limit if self.counts_pages else offset
-        return found[start : start + limit]
+    @property
+    def rows(self) -> list[Row]:
+        return self.listed.rows
 
-    def _body(self, page: list[Row]) -> bytes:
-        answer: dict[str, object] = {"tasks": page}
-        total = len(self.rows) if self.total is ... else self.total
-        if total is not None:
-            answer["total_count"] = total
-        return json.dumps(answer).encode()
+    @rows.setter
+    def rows(self, rows: list[Row]) -> None:
+        self.listed.rows = rows
 
 
 def _error(code: int, error_code: str, message: str) -> web.Response:

@@ -24,6 +24,11 @@ def _project(keys: str, *more: str) -> str:
 DEV = "name: dev, endpoint: https://h, project_id: b"
 HOOK = "receivers: [{name: pipeline, type: hook, url: 'https://h/x', %s}]"
 
+_BY_NAME = (
+    "credentials: {otc: {type: cloud, cloud: c}}\n"
+    "projects:\n- {name: prod, endpoint: https://h, project: eu-de_prod}\n"
+)
+
 # Before, after → what is said.
 CHANGES = [
     (SMALLEST, SMALLEST, []),
@@ -78,6 +83,18 @@ CHANGES = [
         SMALLEST,
         SMALLEST.replace("{otc:", "{iam:"),
         ["project prod: credential changed", "credential otc removed", "credential iam added"],
+    ),
+    (
+        SMALLEST,
+        SMALLEST
+        + "defaults: {proxy: 'http://u:canary@p', tls: {verify: false}, offset: page1, full_poll: 1h}",
+        ["project prod: full_poll, offset, proxy, tls changed"],
+    ),
+    (_BY_NAME, _BY_NAME + "- {name: dev, endpoint: https://h, project: eu-de_dev}", ["project dev added"]),
+    (
+        _BY_NAME,
+        _BY_NAME.replace("eu-de_prod", "eu-de_new, interval: 5s"),
+        ["project prod: interval, project changed"],
     ),
     (SMALLEST, SMALLEST + "route: {routes: [{matchers: [task = x]}]}", ["route changed"]),
     (SMALLEST, SMALLEST + "log: {level: debug}", ["log.level changed: info -> debug"]),
@@ -151,6 +168,6 @@ def test_a_secret_that_is_kept_elsewhere_from_now_on_has_changed(tmp_path: Path)
 
 
 def test_no_part_of_a_configuration_is_left_out_of_the_comparison() -> None:
-    compared = {"store", "log", "credentials", "projects", "receivers", "route"}
-    follows = {"path", "files", "secrets", "warnings"}  # from where and how the others are written
+    compared = {"store", "log", "credentials", "projects", "named", "receivers", "route"}
+    follows = {"path", "files", "secrets", "trusts", "warnings"}  # from where and how the others are written
     assert {field.name for field in fields(Config)} - follows == compared

@@ -32,8 +32,8 @@ MISTAKES = {
     CREDENTIALS + "projects: [prod]": ["2:12: projects[0]: not a mapping; write KEY: VALUE below it"],
     CREDENTIALS + "projects: [{}]": [
         "2:12: projects[0].endpoint: missing; write endpoint: https://HOST here or under defaults",
+        "2:12: projects[0].project_id: missing; write project_id: 0611f1bd8b00d5d32f17c017f15b599f, or project: eu-de_prod",
         "2:12: projects[0].name: missing; write name: prod",
-        "2:12: projects[0].project_id: missing; write project_id: 0611f1bd8b00d5d32f17c017f15b599f",
     ],
     SMALLEST + "projekts: []": ["3:1: projekts: unknown key; did you mean projects?"],
     SMALLEST + "log: {lvl: info}": ["3:7: log.lvl: unknown key; did you mean level?"],
@@ -54,14 +54,11 @@ MISTAKES = {
     SMALLEST + "server: {listen: 127.0.0.1:9720}": [
         "3:1: server: not in this version; write off, or leave it out"
     ],
-    "credentials: {otc: {type: password}}\n" + PROJECTS: [
-        "1:21: credentials.otc.type: password is not in this version; known here: token, none"
-    ],
     "credentials: {otc: {type: tokn}}\n" + PROJECTS: [
         "1:21: credentials.otc.type: unknown type; did you mean token?"
     ],
     "credentials: {otc: {}}\n" + PROJECTS: [
-        "1:15: credentials.otc.type: missing; write type: token or none"
+        "1:15: credentials.otc.type: missing; write type: password or token or aksk or agency or cloud or none"
     ],
     "credentials: {otc: {type: none, rate: 0/s}}\n" + PROJECTS: [
         "1:33: credentials.otc.rate: not a rate; write requests in a time, as 20/s or 30/m"
@@ -93,8 +90,15 @@ MISTAKES = {
     CREDENTIALS + P + "interval: {busy: 2s}}]": [
         "2:86: projects[0].interval.busy: unknown key; known here: active, idle"
     ],
-    CREDENTIALS + P + "offset: page1}]": [
-        "2:75: projects[0].offset: page1 is not in this version; leave it out"
+    CREDENTIALS + P + "offset: page}]": [
+        "2:75: projects[0].offset: unknown word; did you mean page1?"
+    ],
+    CREDENTIALS + P + "full_poll: off}]": [
+        "2:75: projects[0].full_poll: off would never notice what is gone; write a duration, as 15m"
+    ],
+    CREDENTIALS + P + "full_poll: 25h}]": ["2:75: projects[0].full_poll: out of bounds; write 1s to 1d"],
+    CREDENTIALS + P + "proxy: 'proxy:3128'}]": [
+        "2:75: projects[0].proxy: not a URL; write https://HOST or http://HOST"
     ],
     CREDENTIALS + P + "service: rds}]": [
         "2:75: projects[0].service: rds is not in this version; leave it out"
@@ -102,8 +106,11 @@ MISTAKES = {
     CREDENTIALS + P + "overdue: {'*': auto}}]": [
         "2:75: projects[0].overdue: not in this version; write off, or leave it out"
     ],
-    CREDENTIALS + P + "tls: {verify: false}}]": [
-        "2:81: projects[0].tls.verify: false is not in this version; write true, or leave it out"
+    CREDENTIALS + P + "tls: {verify: maybe}}]": [
+        "2:81: projects[0].tls.verify: neither true nor false; write one of them"
+    ],
+    CREDENTIALS + P + "tls: {key: x.pem}}]": [
+        "2:75: projects[0].tls: a key without cert; write cert: FILE beside it"
     ],
     CREDENTIALS + P + "baseline: loud}]": [
         "2:75: projects[0].baseline: unknown word; known here: quiet, failed, all"
@@ -221,7 +228,7 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
         "- {name: a, endpoint: ftp://h, project_id: x}\n"
         "- {name: a, endpoint: https://h, project_id: x, interval: never, credential: none}\n"
         "log: {}\n"
-        "credentials: {otc: {type: agency}}\n",
+        "credentials: {otc: {type: saml}}\n",
     )
     assert [line.split(": ")[:2] for line in told] == [
         ["taskwatch.yaml:1:21", "route.receivers[0]"],

@@ -124,11 +124,12 @@ def test_a_rate_that_cannot_carry_the_intervals_is_warned_of_with_the_numbers(tm
     )
     assert [line.replace(f"{tmp_path}/", "") for line in loaded(tmp_path, text).warnings] == [
         (
-            "taskwatch.yaml:1:33: credentials.otc.rate: 1 requests a second are fewer than the 1.5 that the "
-            "active intervals of 30 projects at gauss.example ask for; raise the rate or the intervals"
+            "taskwatch.yaml:1:33: credentials.otc.rate: 1 requests a second cannot carry the 1.5 that the "
+            "active intervals of 30 projects at gauss.example ask for: with all of them active, every interval "
+            "is stretched 1.67 times, 20 s to 33.3 s; raise the rate or the intervals"
         )
     ]
-    assert loaded(tmp_path, text.replace("20s", "30s")).warnings == ()
+    assert loaded(tmp_path, text.replace("20s", "34s")).warnings == ()
 
 
 TWO = "receivers: [{name: a, type: log}, {name: b, type: log}]\n"

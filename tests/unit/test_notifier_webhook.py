@@ -6,6 +6,7 @@ import datetime as dt
 import random
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from email.utils import format_datetime
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import trustme
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
@@ -31,6 +33,7 @@ from taskwatch.notifiers.webhook import WebhookNotifier, WebhookOptions, open_no
 from tests.fakes.builders import T0, quiet_log
 from tests.fakes.memory_store import MemoryStore, Session
 from tests.fakes.messages import a_message
+from tests.fakes.peers import alerting, forwarding, listening, saying
 from tests.fakes.records import StillClock
 from tests.fakes.webhook_sink import WebhookSink, answer, hang, hang_up
 
@@ -652,3 +655,82 @@ async def test_close_ends_the_connections() -> None:
             assert not ended.is_set()
         async with asyncio.timeout(5):
             await ended.wait()
+
+
+# TLS and proxies
+
+
+TAKEN: Final = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return tmp_path / "ca.pem"
+
+
+def secured(authority: trustme.CA, *, demands: bool = False) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    if demands:
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def test_a_receiver_that_the_own_ca_has_signed_is_told(authority: trustme.CA, ca: Path) -> None:
+    async with listening(saying(TAKEN), tls=secured(authority)) as peer:
+        async with opened(f"https://{peer.host}/", tls={"ca": ca}) as notifier:
+            await notifier.notify(a_message())
+        error = await refused(f"https://{peer.host}/")
+        assert error.reason is Reason.TLS
+        assert len(peer.heard) == 1
+        async with opened(f"https://{peer.host}/", tls={"verify": False}) as notifier:
+            await notifier.notify(a_message())
+
+
+async def test_a_receiver_that_demands_a_certificate_of_ours_gets_it(
+    authority: trustme.CA, ca: Path, tmp_path: Path
+) -> None:
+    authority.issue_cert("client@example.com").private_key_and_cert_chain_pem.write_to_path(
+        tmp_path / "me.pem"
+    )
+    with alerting(secured(authority, demands=True)) as host:
+        assert (await refused(f"https://{host}/", tls={"ca": ca})).reason is Reason.TLS
+        async with opened(f"https://{host}/", tls={"ca": ca, "cert": tmp_path / "me.pem"}) as notifier:
+            await notifier.notify(a_message())
+
+
+async def test_certificates_that_cannot_be_used_concern_the_receiver(tmp_path: Path) -> None:
+    error = await refused("https://127.0.0.1:1/", tls={"ca": tmp_path / "gone.pem"})
+    assert (error.reason, error.scope) == (Reason.TLS, Scope.RECEIVER)
+    assert "write it there, or name another" in error.detail
+
+
+async def test_a_proxy_lets_an_event_through_and_cannot_read_it(authority: trustme.CA, ca: Path) -> None:
+    async with listening(saying(TAKEN), tls=secured(authority)) as peer, listening(forwarding()) as proxy:
+        login = f"http://user:canary-pw@{proxy.host}"
+        async with opened(f"https://{peer.host}/canary-path", tls={"ca": ca}, proxy=login) as notifier:
+            await notifier.notify(a_message())
+        (head,) = proxy.heard
+    assert head.startswith(f"CONNECT {peer.host} ".encode())
+    assert b"canary-path" not in head
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_a_proxy_refuses_is_told_without_its_password(scheme: str) -> None:
+    answered = b"HTTP/1.1 407 No\r\nContent-Length: 9\r\n\r\ncanary-pw"
+    async with listening(forwarding(answer=answered)) as proxy:
+        error = await refused(f"{scheme}://hooks.example/", proxy=f"http://user:canary-pw@{proxy.host}")
+    assert "407" in error.detail
+    assert "canary-pw" not in error.detail
+
+
+async def test_a_proxy_that_nobody_runs_is_named() -> None:
+    error = await refused("https://hooks.example/", proxy="http://user:canary-pw@127.0.0.1:1")
+    assert error.detail == "cannot reach the proxy 127.0.0.1:1: Connection refused"

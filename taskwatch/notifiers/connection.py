@@ -1,0 +1,224 @@
+"""How a receiver over HTTP is reached: connections that go only where they were told, and words for what stops them."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from taskwatch import __version__
+from taskwatch.engine.ports import DeliveryError
+from taskwatch.model.delivery import Reason, Scope
+from taskwatch.names import Names, NameTimeoutError
+from taskwatch.secret import Secret
+
+KEEPALIVE_SECONDS: Final = 120.0
+
+# Where clouds keep credentials for those who ask from inside. Loopback and private networks are
+# where receivers live, so they are not refused.
+_FORBIDDEN: Final = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fd00:ec2::254/128",
+        "100.100.100.200/32",
+        "0.0.0.0/32",
+        "::/128",
+    )
+)
+
+
+class ForbiddenAddressError(OSError):
+    """The name resolved to an address that no receiver has."""
+
+
+class _Resolver(AbstractResolver):
+    """Named, for aiohttp takes one of its own where aiodns is installed, and that ignores nsswitch."""
+
+    def __init__(self) -> None:
+        self._names = Names()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        return [ResolveResult(**address) for address in await self._names.addresses(host, port, family)]
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+
+def open_session(timeout: float) -> aiohttp.ClientSession:
+    """Open a session without cookies, without proxies from the environment, and within `timeout` seconds a request."""
+    connector = aiohttp.TCPConnector(
+        resolver=_Resolver(),
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        socket_factory=_socket,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"taskwatch/{__version__}"},
+        timeout=aiohttp.ClientTimeout(total=timeout),
+        trust_env=False,
+        auto_decompress=False,  # an answer is shown in part or not at all; nothing to inflate
+    )
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    # Checked on the resolved address, at the moment of connecting: a name may resolve twice differently.
+    # Through a proxy this is the proxy's address: where it lets us go is for the proxy to say.
+    family, kind, protocol, _, target = address
+    host = ipaddress.ip_address(str(target[0]).partition("%")[0])
+    mapped = getattr(host, "ipv4_mapped", None) or host
+    if any(mapped.version == network.version and mapped in network for network in _FORBIDDEN):
+        raise ForbiddenAddressError(f"{mapped} is a link-local or metadata address; no receiver lives there")
+    return socket.socket(family, kind, protocol)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """The way to a receiver. Its URLs may hold secrets."""
+
+    url: str = field(repr=False)
+    tls: ssl.SSLContext | bool = True
+    proxy: URL | None = field(default=None, repr=False)
+
+    @property
+    def target(self) -> URL:
+        """The URL. Raises DeliveryError where it is none."""
+        return _target(self.url)
+
+
+async def try_connection(way: Way, *, timeout: float) -> None:  # noqa: ASYNC109  (the receiver's own)
+    """Connect, TLS included, and close; send nothing. Through a proxy: to the proxy. Raises DeliveryError."""
+    first = way.proxy or way.target
+    who = (
+        f"the proxy {first.host_port_subcomponent}" if way.proxy is not None else first.host_port_subcomponent
+    )
+    try:
+        async with asyncio.timeout(timeout):
+            await _connect(first, way.tls)
+    except TimeoutError:
+        failure = DeliveryError(Reason.TIMEOUT, f"{who} did not answer in time")
+    except ssl.SSLError as error:
+        failure = DeliveryError(Reason.TLS, f"TLS with {who} failed: {why(error)}")
+    except OSError as error:
+        failure = DeliveryError(Reason.NETWORK, f"cannot reach {who}: {why(error)}")
+    else:
+        return
+    raise failure
+
+
+async def _connect(target: URL, tls: ssl.SSLContext | bool) -> None:  # noqa: FBT001  (True: the usual trust)
+    """Try the addresses of the host in their order. Raises the last one's error."""
+    host, port = target.host or "", target.port or 0
+    failure: OSError = OSError("no address")
+    for address in await Names().addresses(host, port, socket.AF_UNSPEC):
+        spot = (address["host"], port)
+        try:
+            opened = _socket((address["family"], socket.SOCK_STREAM, address["proto"], "", spot))
+        except OSError as error:
+            failure = error
+            continue
+        opened.setblocking(False)
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(opened, spot)
+            transport, _ = await loop.create_connection(
+                asyncio.Protocol,
+                sock=opened,
+                ssl=tls if target.scheme == "https" else None,
+                server_hostname=host if target.scheme == "https" else None,
+            )
+        except OSError as error:
+            opened.close()
+            failure = error
+        except BaseException:
+            opened.close()
+            raise
+        else:
+            transport.abort()
+            return
+    raise failure
+
+
+def read_proxy(secret: Secret) -> URL:
+    """Return the proxy as it is kept. Raises DeliveryError."""
+    try:
+        url = URL(secret.reveal())
+    except ValueError:
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise DeliveryError(
+            Reason.NETWORK, "what should be a proxy is none; write http://HOST:PORT", Scope.RECEIVER
+        )
+    return url
+
+
+def unconnected(
+    host: str | None, error: aiohttp.ClientHttpProxyError | aiohttp.ClientConnectorError, proxy: URL | None
+) -> DeliveryError:
+    who, reason = host, Reason.TLS if isinstance(error, aiohttp.ClientSSLError) else Reason.NETWORK
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        by = proxy.host_port_subcomponent if proxy is not None else "itself"
+        return DeliveryError(
+            reason, f"cannot reach {host}: the proxy {by} refused ({error.status}); check proxy"
+        )
+    if proxy is not None and (error.host, error.port) == (proxy.host, proxy.port):
+        who = f"the proxy {proxy.host_port_subcomponent}"
+    if reason is Reason.TLS:
+        return DeliveryError(reason, f"TLS with {who} failed: {why(error)}")
+    return DeliveryError(reason, f"cannot reach {who}: {why(error)}")
+
+
+def _target(url: str) -> URL:
+    try:
+        parsed = URL(url)
+    except ValueError:
+        parsed = URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        # From a file or the environment; what stands in the configuration was checked there.
+        raise DeliveryError(
+            Reason.NETWORK, "what should be a URL is none; write https://HOST/…", Scope.RECEIVER
+        )
+    return parsed
+
+
+def why(error: Exception) -> str:
+    """Return the cause in words, the system's own: what aiohttp and asyncio say may hold the URL."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return _certificate_problem(error.certificate_error)
+        case aiohttp.ClientConnectorDNSError(os_error=NameTimeoutError() as slow):
+            return f"its name cannot be resolved: {slow}"
+        case aiohttp.ClientConnectorDNSError():
+            return "its name cannot be resolved"
+        case aiohttp.InvalidURL():
+            return "that is no host that can be asked"
+        case aiohttp.ClientResponseError():
+            return "its answer is no HTTP"
+        case aiohttp.ServerDisconnectedError():
+            return "it closed the connection without an answer"
+    cause = getattr(error, "os_error", None) or error
+    match cause:
+        case ForbiddenAddressError():
+            return str(cause)
+        case ssl.SSLError():
+            return (cause.reason or "no TLS").replace("_", " ").lower()
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)
+        case _:
+            return type(cause).__name__
+
+
+def _certificate_problem(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused ({error.verify_message})"
+    return "its certificate is refused"
