@@ -5,6 +5,7 @@ userinfo may stand in it; whoever raises sees to that.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -79,6 +80,7 @@ class CloudError(TaskwatchError):
     error_code: str | None = None  # the service's own code, as APIGW.0301
     request_id: str | None = None
     retry_after: float | None = None  # seconds
+    answered_at: datetime | None = None  # by the clock of the host that answered
 
     def __str__(self) -> str:
         return self.message

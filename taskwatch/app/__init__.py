@@ -3,26 +3,27 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from taskwatch import telemetry
 from taskwatch.app.clouds import Clouds, opened_clouds
 from taskwatch.clock import Clock, SystemClock
-from taskwatch.config.configuration import Config, WatchedProject
-from taskwatch.config.inspection import inspect_secrets
+from taskwatch.config.configuration import Config, NamedProject, WatchedProject
 from taskwatch.config.load import load
 from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.engine.budget import Budget
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.ports import Ledger, Notifier, TaskSource
 from taskwatch.engine.watch import Watch
-from taskwatch.errors import ConfigError, StoreFailedError, StoreHeldError
+from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreHeldError
 from taskwatch.model.event import Event
 from taskwatch.notifiers.registry import NOTIFIERS
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.runtime.lifecycle import reloaded_by_signal, stopped_by_signals
+from taskwatch.runtime.naming import Naming
 from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.systemd import Systemd
 from taskwatch.store.lock import Role
@@ -107,7 +108,7 @@ async def build(
     `run`, `poll` and `demo` are this one.
     """
     clock, log = clock or SystemClock(), telemetry.logger()
-    async with opened_clouds(clock) as clouds:
+    async with opened_clouds(clock, log) as clouds:
         parts = _Parts(clouds=clouds, store=store, clock=clock, log=log)
         daemon = Daemon(config, parts=parts, store=store, clock=clock, log=log, systemd=systemd or Systemd())
         try:
@@ -120,15 +121,21 @@ async def build(
 @asynccontextmanager
 async def pollers(
     config: Config, *, ledger: Ledger, told: Callable[[Sequence[Event]], None], clock: Clock, log: Logger
-) -> AsyncIterator[list[Watch]]:
-    """Build what polls, for any ledger: `poll --dry-run` has one that writes nothing."""
-    async with opened_clouds(clock) as clouds:
-        yield [
+) -> AsyncIterator[tuple[list[Watch], Mapping[str, CloudError]]]:
+    """Build what polls, for any ledger: `poll --dry-run` has one that writes nothing.
+
+    With it comes, by name, why a project cannot be polled: it is configured by its name in the cloud, and unknown.
+    """
+    async with opened_clouds(clock, log) as clouds:
+        naming = Naming(ask=clouds.project_id, log=log)
+        await naming.learn(config)
+        known = naming.known(config)
+        watches = [
             Watch(
                 poller=_poller(
                     project,
-                    config,
-                    source=clouds.source(project, config),
+                    known,
+                    source=clouds.source(project, known),
                     ledger=ledger,
                     told=told,
                     clock=clock,
@@ -136,8 +143,9 @@ async def pollers(
                 clock=clock,
                 log=log,
             )
-            for project in config.projects
+            for project in known.projects
         ]
+        yield watches, naming.troubles
 
 
 def open_notifier(options: ReceiverOptions, *, clock: Clock, log: Logger) -> Notifier:
@@ -147,7 +155,7 @@ def open_notifier(options: ReceiverOptions, *, clock: Clock, log: Logger) -> Not
 
 def require_secret(config: Config) -> None:
     """Raise ConfigError where everybody on this machine can read a secret file: it is not used."""
-    if exposed := inspect_secrets(config.secrets).exposed:
+    if exposed := config.inspect().exposed:
         raise ConfigError(list(exposed))
 
 
@@ -167,7 +175,10 @@ class _Parts:
 
     def warnings(self, config: Config) -> Sequence[str]:
         # A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
-        return (*config.warnings, *inspect_secrets(config.secrets).unreadable)
+        return (*config.warnings, *config.inspect().unreadable)
+
+    async def project_id(self, named: NamedProject, config: Config) -> str:
+        return await self._clouds.project_id(named, config)
 
     def source(self, project: WatchedProject, config: Config) -> TaskSource:
         return self._clouds.source(project, config)
@@ -182,6 +193,9 @@ class _Parts:
             clock=self._clock,
         )
         return Watch(poller=poller, clock=self._clock, log=self._log, edge=daemon.edge)
+
+    def budget(self, project: WatchedProject, config: Config) -> Budget:
+        return self._clouds.budget(project, config)
 
     def notifier(self, options: ReceiverOptions) -> Notifier:
         return open_notifier(options, clock=self._clock, log=self._log)

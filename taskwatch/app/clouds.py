@@ -1,76 +1,123 @@
 """What the projects are read through, made from the configuration: connections, logins, rates.
 
-It outlives a reload: a login that is configured as before keeps its token, a rate its pause.
+It outlives a reload: a login that is configured as before keeps its tokens, a rate its pause.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import assert_never
 
+from taskwatch.app.access import Access
 from taskwatch.clock import Clock
-from taskwatch.cloud.auth.login import Login, NoLogin
-from taskwatch.cloud.auth.token import TokenLogin
 from taskwatch.cloud.caller import Caller
 from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
+from taskwatch.cloud.paging import Numbering
 from taskwatch.cloud.transport import Session, Transport, open_session
-from taskwatch.config.configuration import Config, Credential, WatchedProject
-from taskwatch.config.schema import NoCredential, TokenCredential
-from taskwatch.engine.ports import TaskSource
+from taskwatch.config.configuration import Config, NamedProject, WatchedProject, Watching
+from taskwatch.config.schema import AgencyCredential
+from taskwatch.engine.budget import Budget
+from taskwatch.secret import Secret
+from taskwatch.telemetry import Logger
+from taskwatch.tls import TlsPool, Trust
 
 
 @asynccontextmanager
-async def opened_clouds(clock: Clock) -> AsyncIterator["Clouds"]:
+async def opened_clouds(clock: Clock, log: Logger) -> AsyncIterator["Clouds"]:
     """Open what all projects share, and close it last."""
     session = open_session()
+    clouds = Clouds(session=session, clock=clock, log=log)
     try:
-        yield Clouds(session=session, clock=clock)
+        yield clouds
     finally:
+        await clouds.close()
         await session.close()
 
 
 class Clouds:
     """Makes what reads a project."""
 
-    def __init__(self, *, session: Session, clock: Clock) -> None:
+    def __init__(self, *, session: Session, clock: Clock, log: Logger) -> None:
         self._session = session
         self._clock = clock
-        self._logins: dict[str, tuple[Credential, Login]] = {}
-        self._limiters: dict[tuple[str, str], Limiter] = {}  # a rate belongs to a credential at an endpoint
+        self._log = log
+        self._tls = TlsPool(log=log)
+        self._transports: dict[tuple[Trust, Secret | None], Transport] = {}
+        self._accesses: dict[str, Access] = {}
+        self._left: list[Access] = []  # of credentials that are configured otherwise now
+        # A rate belongs to a credential at a host.
+        self._limiters: dict[tuple[str, str], Limiter] = {}
+        self._budgets: dict[tuple[str, str], Budget] = {}
 
-    def source(self, project: WatchedProject, config: Config) -> TaskSource:
-        credential = config.credentials[project.credential]
+    def source(self, project: WatchedProject, config: Config) -> TasksClient:
+        """Return what reads a project."""
+        transport = self.transport(project)
+        project_id = project.project.identity.project_id
         endpoint = str(project.endpoint)
         return TasksClient(
             caller=Caller(
-                transport=Transport(session=self._session),
+                transport=transport,
                 endpoint=endpoint,
-                login=self._login(project.credential, credential),
-                limiter=self._limiter(project, credential.rate),
+                login=self.access(project.credential, config).login(project_id, transport),
+                limiter=self._limiter(project.credential, project.endpoint.host, config),
             ),
             endpoint=endpoint,
-            project_id=project.project.identity.project_id,
+            project_id=project_id,
             timeout=project.timeout,
+            numbering=Numbering(project.offset.value),
         )
 
-    def _login(self, name: str, credential: Credential) -> Login:
-        if name not in self._logins or self._logins[name][0] != credential:
-            self._logins[name] = (credential, _login(credential))
-        return self._logins[name][1]
+    def budget(self, project: WatchedProject, config: Config) -> Budget:
+        """Return the rate that a project lives on, with those that have the same credential and endpoint."""
+        place = project.credential, project.endpoint.host
+        rate = config.credentials[project.credential].rate
+        if place not in self._budgets:
+            name, host = place
+            self._budgets[place] = Budget(rate, log=self._log.bind(credential=name, host=host))
+        self._budgets[place].change(rate)
+        return self._budgets[place]
 
-    def _limiter(self, project: WatchedProject, rate: float) -> Limiter:
-        place = (project.credential, project.project.identity.host)
+    async def project_id(self, named: NamedProject, config: Config) -> str:
+        """Ask IAM for the id of a project. Raises CloudError."""
+        access = self.access(named.credential, config)
+        return await access.project_id(named.in_cloud, self.transport(named))
+
+    def transport(self, how: Watching) -> Transport:
+        """Return how the hosts of a project are reached: its endpoint, and IAM for it."""
+        key = how.tls, how.proxy
+        if key not in self._transports:
+            self._transports[key] = Transport(
+                session=self._session, tls=self._tls.of(how.tls), proxy=how.proxy
+            )
+        return self._transports[key]
+
+    def access(self, name: str, config: Config) -> Access:
+        """Return a credential in use."""
+        credential = config.credentials[name]
+        via = self.access(credential.via, config) if isinstance(credential, AgencyCredential) else None
+        access = self._accesses.get(name)
+        if access is not None and access.credential == credential and access.via is via:
+            return access
+        if access is not None:
+            self._left.append(access)
+        access = self._accesses[name] = Access(
+            name=name,
+            credential=credential,
+            via=via,
+            limiter=lambda host: self._limiter(name, host, config),
+            clock=self._clock,
+            log=self._log,
+        )
+        return access
+
+    async def close(self) -> None:
+        """End the logins that are under way."""
+        for access in (*self._accesses.values(), *self._left):
+            await access.close()
+
+    def _limiter(self, credential: str, host: str, config: Config) -> Limiter:
+        place = credential, host
+        rate = config.credentials[credential].rate
         if place not in self._limiters:
             self._limiters[place] = Limiter(rate, self._clock)
         self._limiters[place].change(rate)
         return self._limiters[place]
-
-
-def _login(credential: Credential) -> Login:
-    match credential:
-        case TokenCredential():
-            return TokenLogin(credential.token)
-        case NoCredential():
-            return NoLogin()
-        case _:
-            assert_never(credential)

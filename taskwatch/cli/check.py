@@ -1,4 +1,4 @@
-"""`taskwatch check`: what the configuration says, and every mistake in it."""
+"""`taskwatch check`: what the configuration says, every mistake in it, and with `--online` whether it works."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,19 +12,27 @@ if TYPE_CHECKING:
     from taskwatch.core.cadence import Cadence
 
 
-@click.command(epilog="Example: taskwatch check -c taskwatch.yaml")
+NOT_WORKING = 3  # the exit code
+
+
+@click.command(epilog="Example: taskwatch check --online")
 @config_option
-def check(config: Path | None) -> None:
+@click.option(
+    "--online", is_flag=True, help="Also log in, read a page of each project, connect to each receiver."
+)
+def check(config: Path | None, online: bool) -> int:
     """Validate the configuration; every error at once.
 
     Each error is one line, FILE:LINE:COLUMN: path.to.key: what is wrong; what to write. Secrets are
     read where they are kept, and not shown. Exit 78 if anything is wrong.
+
+    With --online each project and receiver is one line: ok, or what does not work and what to change. Nothing is
+    recorded and no event is sent. Exit 3 if anything does not work.
     """
-    from taskwatch.config.inspection import inspect_secrets
     from taskwatch.errors import ConfigError
 
     configuration = loaded(config)
-    inspection = inspect_secrets(configuration.secrets)
+    inspection = configuration.inspect()
     for line in configuration.warnings:
         click.echo(f"{line} (warning)", err=True)
     for line in inspection.notes:
@@ -32,22 +40,42 @@ def check(config: Path | None) -> None:
     if problems := [*inspection.exposed, *inspection.unreadable]:
         raise ConfigError(problems)
     _describe(configuration)
+    if online:
+        import asyncio
+
+        return asyncio.run(_examine(configuration))
+    return 0
+
+
+async def _examine(config: "Config") -> int:
+    from taskwatch import telemetry
+    from taskwatch.app.online import examine
+    from taskwatch.clock import SystemClock
+
+    telemetry.configure(format_="auto", level="error")  # what goes wrong is this command's to say
+    code = 0
+    async for finding in examine(config, clock=SystemClock(), log=telemetry.logger()):
+        line = telemetry.printable(f"{finding.subject}: {finding.problem or finding.said}")
+        click.echo(line, err=finding.problem is not None)
+        if finding.problem is not None:
+            code = NOT_WORKING
+    return code
 
 
 def _describe(config: "Config") -> None:
     from taskwatch.cli.output import counted, print_table
     from taskwatch.telemetry import printable
 
-    projects, receivers = counted(len(config.projects), "project"), counted(len(config.receivers), "receiver")
+    projects, receivers = (
+        counted(len(config.configured), "project"),
+        counted(len(config.receivers), "receiver"),
+    )
     included = len(config.files) - 1
     files = f" and {counted(included, 'included file')}" if included else ""
     click.echo(f"{printable(str(config.path))}{files}: ok, {projects}, {receivers}")
     print_table(
         ("PROJECT", "HOST", "POLLED EVERY"),
-        [
-            (watched.project.name, watched.project.identity.host, _every(watched.interval))
-            for watched in config.projects
-        ],
+        [(project.name, project.endpoint.host, _every(project.interval)) for project in config.configured],
         empty="",
     )
     told = ", ".join(f"{receiver.name} ({receiver.type})" for receiver in config.receivers)

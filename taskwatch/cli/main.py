@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COMMANDS: Final = {
     "demo": ("taskwatch.cli.demo", "Show the whole system on this machine, with a simulated cloud."),
     "run": ("taskwatch.cli.run", "Watch: poll, record, deliver, until stopped."),
+    "init": ("taskwatch.cli.init", "Write a configuration to start with, from the login at hand."),
     "check": ("taskwatch.cli.check", "Validate the configuration; every error at once."),
     "poll": ("taskwatch.cli.poll", "Poll each project once, now; record and deliver what changed."),
     "projects": ("taskwatch.cli.query", "List the projects: how fresh, polled when, what is in the way."),
@@ -38,7 +39,7 @@ COMMANDS: Final = {
     "completion": ("taskwatch.cli.completion", "Print what completes these commands in your shell."),
 }
 # Of the contract, and promised for later.
-PLANNED: Final = frozenset({"init", "alerts", "ack", "resolve", "silence", "replicas"})
+PLANNED: Final = frozenset({"alerts", "ack", "resolve", "silence", "replicas"})
 # What they end with says how something went.
 ANSWERS: Final = frozenset({"run", "check", "poll", "wait", "receiver", "reload", "state"})
 CUT_SHORT: Final = 141  # as a shell says it of a program that SIGPIPE ended

@@ -8,10 +8,11 @@ import click
 from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from taskwatch.config.configuration import Config
     from taskwatch.engine.watch import Watch
+    from taskwatch.errors import CloudError
     from taskwatch.model.event import Event
     from taskwatch.store.rows import EventRow
 
@@ -40,12 +41,15 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     require_secret(configuration)
     # As configured: what a receiver of type log is given here counts as delivered.
     telemetry.configure(format_=configuration.log.format, level=configuration.log.level)
-    unknown = sorted(set(names) - {project.project.name for project in configuration.projects})
+    unknown = sorted(set(names) - {project.name for project in configuration.configured})
     if unknown:
         raise click.BadParameter(f"no project {unknown[0]!r} in {configuration.path}", param_hint="--project")
     if names:
-        chosen = tuple(project for project in configuration.projects if project.project.name in names)
-        configuration = replace(configuration, projects=chosen)
+        configuration = replace(
+            configuration,
+            projects=tuple(project for project in configuration.projects if project.name in names),
+            named=tuple(project for project in configuration.named if project.name in names),
+        )
     if dry_run:
         return asyncio.run(_glance(configuration, as_json))
     if is_watched(configuration.store.path):
@@ -61,8 +65,8 @@ def _ask(config: "Config", as_json: bool) -> int:
     from taskwatch.store.reader import StoreReader
     from taskwatch.telemetry import printable
 
-    names = [watched.project.name for watched in config.projects]
-    longest = max(watched.timeout for watched in config.projects)
+    names = [project.name for project in config.configured]
+    longest = max(project.timeout for project in config.configured)
     # A poll that is under way when the daemon is asked comes first.
     polls = ask(config.store.path, Action.POLL, {"projects": names}, within=2 * longest)["polls"]
     code = 0
@@ -79,7 +83,8 @@ def _ask(config: "Config", as_json: bool) -> int:
                 click.echo(f"{name}: {read} read, {told}", err=True)
     for name in names:
         if name not in {poll["project"] for poll in polls}:
-            click.echo(f"{printable(name)}: the running daemon does not watch it; taskwatch reload", err=True)
+            why = "the running daemon does not watch it; taskwatch reload, or its log says why"
+            click.echo(f"{printable(name)}: {why}", err=True)
             code = NOT_POLLED
     return code
 
@@ -91,7 +96,8 @@ async def _poll(config: "Config", as_json: bool) -> int:
     from taskwatch.store.lock import Role
 
     async with opened_store(config, role=Role.COMMAND) as store, build(config, store=store) as app:
-        code = await _each(app.watches, as_json, commits=True)
+        code = _tell_unknown(await app.learn_names())
+        code = await _each(app.watches, as_json, commits=True) or code
         await app.housekeeper.keep_freshness()
         ends = await asyncio.gather(
             *(lane.drained(patience=DELIVERY_SECONDS) for lane in app.lanes), return_exceptions=True
@@ -115,8 +121,18 @@ async def _glance(config: "Config", as_json: bool) -> int:
             told=lambda events: None,  # noqa: ARG005  (nobody is to hear of it)
             clock=SystemClock(),
             log=telemetry.logger(),
-        ) as watches:
-            return await _each(watches, as_json, commits=False)
+        ) as (watches, troubles):
+            code = _tell_unknown(troubles)
+            return await _each(watches, as_json, commits=False) or code
+
+
+def _tell_unknown(troubles: "Mapping[str, CloudError]") -> int:
+    """Print why projects that are given by their name cannot be polled; return the exit code."""
+    from taskwatch.telemetry import printable
+
+    for name, trouble in troubles.items():
+        click.echo(f"{printable(name)}: {printable(str(trouble))}", err=True)
+    return NOT_POLLED if troubles else 0
 
 
 async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> int:

@@ -245,7 +245,7 @@ def _require_known(
 
         event_type_of(event_type)
     if project is not None:
-        names = [watched.project.name for watched in config.projects]
+        names = [watched.name for watched in config.configured]
         _require_one_of([*names, *(row.name for row in reader.projects(limit=100_000))], project, "project")
     if receiver is not None and not reader.deliveries(receiver=receiver, limit=1):
         _require_one_of([row.name for row in config.receivers], receiver, "receiver")

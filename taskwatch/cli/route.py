@@ -11,7 +11,7 @@ from taskwatch.cli.guide import GuidingGroup
 from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
-    from taskwatch.config.configuration import Config, WatchedProject
+    from taskwatch.config.configuration import Config, NamedProject, WatchedProject
     from taskwatch.core.matchers import Matcher
     from taskwatch.core.route import Route
     from taskwatch.model.event import EventType
@@ -96,14 +96,16 @@ def _require_severity(written: str) -> None:
 
 def _implied(config: "Config", given: Mapping[str, str]) -> dict[str, str]:
     """Return what the project and the type say of an event, where nothing else was said."""
+    from taskwatch.config.configuration import WatchedProject
     from taskwatch.core.events import severity_of
     from taskwatch.model.event import LABEL_PREFIX, EventType
 
     watched = _project(config, given.get("project"))
     implied: dict[str, str] = {}
     if watched is not None:
-        implied["project_id"] = watched.project.identity.project_id
-        implied |= {LABEL_PREFIX + name: value for name, value in watched.project.labels.items()}
+        if isinstance(watched, WatchedProject):
+            implied["project_id"] = watched.project.identity.project_id
+        implied |= {LABEL_PREFIX + name: value for name, value in watched.labels.items()}
     if "type" in given:
         implied["severity"] = severity_of(
             EventType(given["type"]),
@@ -114,13 +116,15 @@ def _implied(config: "Config", given: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in implied.items() if name not in given}
 
 
-def _project(config: "Config", name: str | None) -> "WatchedProject | None":
+def _project(config: "Config", name: str | None) -> "WatchedProject | NamedProject | None":
     from taskwatch.config.fields import nearest
     from taskwatch.telemetry import printable
 
     if not name:
         return None
-    projects = {watched.project.name: watched for watched in config.projects}
+    projects: dict[str, WatchedProject | NamedProject] = {
+        watched.name: watched for watched in config.configured
+    }
     if name not in projects:
         click.echo(printable(f"no project {name!r} is configured; {nearest(name, projects)}"), err=True)
     return projects.get(name)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from taskwatch.config.configuration import Config, WatchedProject
-from taskwatch.model.project import Condition
+from taskwatch.config.configuration import Config, NamedProject, WatchedProject
+from taskwatch.model.project import Condition, Identity
 from taskwatch.store.rows import ProjectRow
 
 
@@ -18,10 +18,11 @@ class Standing:
     name: str
     state: str
     host: str
-    project_id: str
+    project_id: str | None  # None: the login service has not said it yet
     baseline_at: datetime | None
     read_at: datetime | None  # completely, as far as is on record
-    interval_seconds: float | None  # None: it is configured no more
+    interval_seconds: float | None  # that is kept, longer than configured where the rate carries no more
+    configured_interval_seconds: float | None  # None: it is configured no more
     next_poll_at: datetime | None  # None: nobody polls it
     tasks: int
     running: int
@@ -46,8 +47,44 @@ def standings(config: Config, rows: Sequence[ProjectRow], *, now: datetime, daem
             _configured(watched, known.pop(watched.project.identity, None), now=now, daemon=daemon)
             for watched in config.projects
         ),
+        *(_named(named, _row_of(named, known), daemon=daemon, now=now) for named in config.named),
         *_forgotten(known.values()),
     ]
+
+
+def _row_of(named: NamedProject, known: dict[Identity, ProjectRow]) -> ProjectRow | None:
+    """Take out what is on record of a project whose id only the daemon knows: by the name that it had last."""
+    for identity, row in known.items():
+        if row.name == named.name and (identity.service, identity.host) == (
+            named.service,
+            named.endpoint.host,
+        ):
+            return known.pop(identity)
+    return None
+
+
+def _named(named: NamedProject, row: ProjectRow | None, *, now: datetime, daemon: Daemon) -> Standing:
+    """Return how a project stands that is configured by its name in the cloud: unknown until it was asked for once."""
+    if row is not None:
+        return _configured(named.identified(row.identity.project_id), row, now=now, daemon=daemon)
+    return Standing(
+        name=named.name,
+        state="no id yet" if daemon is Daemon.ANSWERS else _state(None, None, daemon),
+        host=named.endpoint.host,
+        project_id=None,
+        baseline_at=None,
+        read_at=None,
+        interval_seconds=named.interval.idle,
+        configured_interval_seconds=named.interval.idle,
+        next_poll_at=None,
+        tasks=0,
+        running=0,
+        cause=None,
+        error=f"{named.in_cloud} was not found by the login service yet; the log says why"
+        if daemon is Daemon.ANSWERS
+        else None,
+        since=None,
+    )
 
 
 def _configured(
@@ -55,7 +92,7 @@ def _configured(
 ) -> Standing:
     condition = row.condition if row is not None else None
     trouble = condition.trouble if condition is not None else None
-    is_active = row is not None and row.open_tasks > 0
+    configured = watched.interval.interval(is_active=row is not None and row.open_tasks > 0)
     return Standing(
         name=watched.project.name,
         state=_state(row, condition, daemon),
@@ -63,7 +100,10 @@ def _configured(
         project_id=watched.project.identity.project_id,
         baseline_at=None if row is None else row.baseline_at,
         read_at=None if row is None else row.observed_at,
-        interval_seconds=watched.interval.interval(is_active=is_active),
+        interval_seconds=configured
+        if condition is None or daemon is not Daemon.ANSWERS
+        else condition.interval,
+        configured_interval_seconds=configured,
         next_poll_at=_next(condition, now) if condition is not None and daemon is Daemon.ANSWERS else None,
         tasks=0 if row is None else row.tasks,
         running=0 if row is None else row.open_tasks,
@@ -99,6 +139,7 @@ def _forgotten(rows: Iterable[ProjectRow]) -> Iterator[Standing]:
             baseline_at=row.baseline_at,
             read_at=row.observed_at,
             interval_seconds=None,
+            configured_interval_seconds=None,
             next_poll_at=None,
             tasks=row.tasks,
             running=row.open_tasks,

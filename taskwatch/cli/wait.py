@@ -90,7 +90,7 @@ async def _follow(vigil: "Vigil", config: "Config", stack: AsyncExitStack) -> No
 
 def _patience(config: "Config") -> float:
     """Return in which time a daemon has certainly read every project twice, if it can be read."""
-    return 2 * max(watched.interval.idle + watched.timeout for watched in config.projects)
+    return 2 * max(watched.interval.idle + watched.timeout for watched in config.configured)
 
 
 async def _open_cloud(config: "Config", stack: AsyncExitStack) -> "CloudView":
@@ -99,6 +99,7 @@ async def _open_cloud(config: "Config", stack: AsyncExitStack) -> "CloudView":
     from taskwatch.cli.vigil import CloudView
     from taskwatch.clock import SystemClock
     from taskwatch.store.reader import ReadOnlyLedger
+    from taskwatch.telemetry import printable
 
     ledger = stack.enter_context(ReadOnlyLedger(config.store.path))
     opened = pollers(
@@ -108,7 +109,10 @@ async def _open_cloud(config: "Config", stack: AsyncExitStack) -> "CloudView":
         clock=SystemClock(),
         log=telemetry.logger(),
     )
-    return CloudView(await stack.enter_async_context(opened), store=config.store.path)
+    watches, troubles = await stack.enter_async_context(opened)
+    for name, trouble in troubles.items():
+        click.echo(f"{printable(name)}: {printable(str(trouble))}", err=True)
+    return CloudView(watches, store=config.store.path)
 
 
 def _tell(sight: "Sight") -> None:

@@ -1,5 +1,8 @@
 """Asks one host as one credential: in its turn, authenticated, within the rate."""
 
+import asyncio
+from typing import Final
+
 from yarl import URL
 
 from taskwatch.cloud.auth.login import Authentication, Login
@@ -7,6 +10,8 @@ from taskwatch.cloud.errors import Asked
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.transport import Answer, Request, Transport
 from taskwatch.errors import CloudCause, CloudError
+
+_TURN_SECONDS: Final = 1.0  # what waited for a login for longer must not all go out at once
 
 
 class Caller:
@@ -16,24 +21,26 @@ class Caller:
         self._transport = transport
         self._login = login
         self._limiter = limiter
-        self._has_turn = False
-        self.asked = Asked(host=_host_of(endpoint), credential=str(login))
+        self._turn_until = 0.0  # on the loop's clock
+        self.asked = Asked(host=host_of(endpoint), credential=str(login))
         self.requests = 0  # sent so far, refused ones included
 
     async def turn(self) -> None:
         """Wait until the rate lets a request pass; the next one is then sent at once."""
         await self._limiter.acquire()
-        self._has_turn = True
+        self._turn_until = asyncio.get_running_loop().time() + _TURN_SECONDS
 
     async def get(self, url: URL) -> Answer:
         """Return the answer. Raises CloudError. Without a turn of its own it goes before those that wait for one."""
         request = Request(url=url)
+        self.asked.phase = "the login took too long"
         return await self._login.send(request, lambda authentication: self._send(request, authentication))
 
     async def _send(self, request: Request, authentication: Authentication) -> Answer:
-        if not self._has_turn:
+        if asyncio.get_running_loop().time() >= self._turn_until:
+            self.asked.phase = "the rate of the credential let no request pass"
             await self._limiter.acquire(first=True)
-        self._has_turn = False
+        self._turn_until = 0.0
         self.requests += 1
         self.asked.secrets = authentication.secrets
         try:
@@ -44,5 +51,6 @@ class Caller:
             raise
 
 
-def _host_of(endpoint: str) -> str:
+def host_of(endpoint: str) -> str:
+    """Return the host of a URL, with the port where it is not the scheme's."""
     return URL(endpoint).host_port_subcomponent or "the endpoint"

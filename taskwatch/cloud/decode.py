@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
+from xxhash import xxh3_64_intdigest
 
 from taskwatch.cloud.errors import Asked, bad_answer, no_task_list
 from taskwatch.model.task import Instance, Task
@@ -62,6 +63,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     rows: list[Row]
     quarantined: int = 0
     total_count: int | None = None  # a hint
+    digest: int = 0  # of the bytes
 
     @property
     def size(self) -> int:
@@ -89,6 +91,20 @@ def decode_page(body: bytes, asked: Asked) -> Page:
     return _decode_tolerantly(body, asked) if answer is None else answer
 
 
+def decode_job(body: bytes, asked: Asked) -> Page:
+    """Return the one row of the answer about a single task, which has other names for the same columns.
+
+    Raises CloudError (bad_answer) when it is no such answer.
+    """
+    job = _parse_tolerantly(body, asked).get("job")
+    if not isinstance(job, dict):
+        raise no_task_list(asked, "no object named job", body)
+    row = _row(_as_listed(job))
+    return Page(
+        rows=[] if row is None else [row], quarantined=int(row is None), digest=xxh3_64_intdigest(body)
+    )
+
+
 def to_task(row: Row) -> Task:
     """Parse a row. What cannot be parsed is None: only the id and the status decide anything."""
     return Task(
@@ -97,8 +113,8 @@ def to_task(row: Row) -> Task:
         status=row.status,
         progress=_progress(row.process),
         fail_reason=_cut(row.fail_reason),
-        created_at=_time(row.created_at),
-        ended_at=_time(row.ended_at),
+        created_at=parse_time(row.created_at),
+        ended_at=parse_time(row.ended_at),
         instance=_instance(row.instance_info),
     )
 
@@ -113,7 +129,7 @@ def _decode_typed(body: bytes) -> Page | None:
     except (ValueError, RecursionError):  # msgspec's own errors and UnicodeDecodeError are ValueErrors
         return None
     total_count = bytes(answer.total_count).decode("utf-8", "replace").strip('"')
-    return Page(rows=answer.tasks, total_count=_count(total_count))
+    return Page(rows=answer.tasks, total_count=_count(total_count), digest=xxh3_64_intdigest(body))
 
 
 def _parse(text: str) -> object:
@@ -127,16 +143,43 @@ def _parse(text: str) -> object:
 
 
 def _decode_tolerantly(body: bytes, asked: Asked) -> Page:
+    answer = _parse_tolerantly(body, asked)
+    tasks = answer.get("tasks")
+    if not isinstance(tasks, list):
+        raise no_task_list(asked, "no array named tasks", body)
+    rows = [row for row in map(_row, tasks) if row is not None]
+    return Page(
+        rows=rows,
+        quarantined=len(tasks) - len(rows),
+        total_count=_count(answer.get("total_count")),
+        digest=xxh3_64_intdigest(body),
+    )
+
+
+def _parse_tolerantly(body: bytes, asked: Asked) -> dict[str, object]:
     text = body.decode("utf-8", "replace").removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     _check_structure(text, asked)
     answer = _parse(text)
     if not isinstance(answer, dict):
         raise no_task_list(asked, "no JSON object", body)
-    tasks = answer.get("tasks")
-    if not isinstance(tasks, list):
-        raise no_task_list(asked, "no array named tasks", body)
-    rows = [row for row in map(_row, tasks) if row is not None]
-    return Page(rows=rows, quarantined=len(tasks) - len(rows), total_count=_count(answer.get("total_count")))
+    return answer
+
+
+def _as_listed(job: dict[str, object]) -> dict[str, object]:
+    """Name the columns of a single task as the list does."""
+    instance = job.get("instance")
+    return {
+        "job_id": job.get("id"),
+        "status": job.get("status"),
+        "name": job.get("name"),
+        "process": job.get("progress"),
+        "fail_reason": job.get("fail_reason"),
+        "created_at": job.get("created"),
+        "ended_at": job.get("ended"),
+        "instance_info": {"instance_id": instance.get("id"), "instance_name": instance.get("name")}
+        if isinstance(instance, dict)
+        else None,
+    }
 
 
 def _check_structure(text: str, asked: Asked) -> None:
@@ -227,7 +270,7 @@ def _progress(text: str | None) -> int | None:
     return percent if percent <= _ALL else None
 
 
-def _time(text: str | None) -> datetime | None:
+def parse_time(text: str | None) -> datetime | None:
     """Read `2022-08-05T08:15:07+0800` and its relatives. Without a zone it is no instant: None."""
     if not text:
         return None

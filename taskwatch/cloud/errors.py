@@ -10,7 +10,7 @@ import json
 import os
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -49,6 +49,10 @@ class Asked:
     host: str
     credential: str  # in words, as Login says it
     secrets: tuple[str, ...] = ()
+    setting: str = "endpoint"  # what in the configuration names the host
+    phase: str = ""  # of the exchange under way, in words
+    # Where they are not those of a task list.
+    remedies: Mapping[CloudCause, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +73,15 @@ def refusal(asked: Asked, status: int, headers: Mapping[str, str], body: bytes) 
     """Say what an answer with another status than 200 means, and what to do."""
     said = what_it_says(asked, body)
     cause = _cause(status, said)
+    words = replace(said, code=None) if said.code == str(status) else said  # once is enough
     return CloudError(
         cause,
-        f"{asked.host} answered {status} {said}: {_remedy(asked, cause, status)}",
+        f"{asked.host} answered {status} {words}: {_remedy(asked, cause, status)}",
         http_status=status,
         error_code=said.code,
         request_id=_header(asked, headers, "X-Request-Id") or said.request_id,
         retry_after=_retry_after(headers),
+        answered_at=http_date(headers.get("Date", "")),
     )
 
 
@@ -98,20 +104,22 @@ def bad_answer(asked: Asked, why: str) -> CloudError:
 
 def too_late(asked: Asked, seconds: float) -> CloudError:
     return CloudError(
-        CloudCause.TIMEOUT, f"{asked.host} did not give the whole task list within {seconds:g} s"
+        CloudCause.TIMEOUT,
+        f"{asked.host} did not give the whole task list within {seconds:g} s"
+        + (f": {asked.phase}" if asked.phase else ""),
     )
 
 
 def broken(asked: Asked, error: Exception) -> CloudError:
     """Say in plain words what went wrong between us and the host."""
-    cause, what = _broken(error)
+    cause, what = _broken(asked, error)
     return CloudError(cause, f"{asked.host}: {what}")
 
 
-def _broken(error: Exception) -> tuple[CloudCause, str]:
+def _broken(asked: Asked, error: Exception) -> tuple[CloudCause, str]:
     match error:
         case aiohttp.ClientConnectorError():
-            return _unconnected(error)
+            return _unconnected(asked, error)
         case TimeoutError():
             return CloudCause.TIMEOUT, "no answer in time"
         case aiohttp.ClientPayloadError():
@@ -119,26 +127,29 @@ def _broken(error: Exception) -> tuple[CloudCause, str]:
         case aiohttp.ServerDisconnectedError():
             return CloudCause.NETWORK, "closed the connection without an answer"
         case aiohttp.ClientResponseError():
-            return CloudCause.BAD_ANSWER, "the answer is not HTTP as it should be; check endpoint"
+            return CloudCause.BAD_ANSWER, f"the answer is not HTTP as it should be; check {asked.setting}"
         case aiohttp.InvalidURL():
-            return CloudCause.NETWORK, "is no host that can be asked; check endpoint"
+            return CloudCause.NETWORK, f"is no host that can be asked; check {asked.setting}"
         case OSError():
             return CloudCause.NETWORK, f"the connection broke ({_reason(error)})"
         case _:
             return CloudCause.NETWORK, f"the connection broke ({type(error).__name__})"
 
 
-def _unconnected(error: aiohttp.ClientConnectorError) -> tuple[CloudCause, str]:
+def _unconnected(asked: Asked, error: aiohttp.ClientConnectorError) -> tuple[CloudCause, str]:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return (
                 CloudCause.TLS,
-                f"its certificate is refused ({_certificate_problem(error)}); check endpoint",
+                f"its certificate is refused ({_certificate_problem(error)}); check {asked.setting}",
             )
         case aiohttp.ClientSSLError():
-            return CloudCause.TLS, "no TLS connection; check the scheme and the port of endpoint"
+            return CloudCause.TLS, f"no TLS connection; check the scheme and the port of {asked.setting}"
         case aiohttp.ClientConnectorDNSError():
-            return CloudCause.NETWORK, "its name cannot be resolved; check endpoint and the name service"
+            return (
+                CloudCause.NETWORK,
+                f"its name cannot be resolved; check {asked.setting} and the name service",
+            )
         case _:
             return CloudCause.NETWORK, f"cannot connect ({_reason(error.os_error)})"
 
@@ -228,6 +239,10 @@ def _cause(status: int, said: Said) -> CloudCause:
 
 
 def _remedy(asked: Asked, cause: CloudCause, status: int) -> str:
+    if 300 <= status <= 399:  # noqa: PLR2004  # the class of redirects
+        return f"redirect refused, what logs in goes to the configured host only; check {asked.setting}"
+    if (remedy := asked.remedies.get(cause)) is not None:
+        return remedy
     match cause:
         case CloudCause.LOGIN:
             return f"check {asked.credential}, and that endpoint is of its region"
@@ -239,8 +254,6 @@ def _remedy(asked: Asked, cause: CloudCause, status: int) -> str:
             return "no requests for a while; lower the rate of the credential if this comes often"
         case CloudCause.CLOUD:
             return "the service has trouble of its own"
-        case _ if 300 <= status <= 399:  # noqa: PLR2004  # the class of redirects
-            return "redirect refused, the token goes to the configured host only; check endpoint"
         case _:
             return "check project_id and endpoint"
 

@@ -1,97 +1,140 @@
-"""One reading of a list in pages: where it goes on, when it ends, what it is worth.
+"""One reading of a project: what is asked next, and what the answers are worth.
 
 Invariants:
-- Pages overlap. A page without a row that was seen before means that the list moved by more than the
-  overlap, or that it is not what was asked for: the reading is not complete.
-- `total_count` never ends a reading; it can only say that an end which looked like one was none.
-- Bytes equal to those of the last complete and clean reading are not decoded. Once a page differs,
-  all are: digests are exact or there are none.
+- Bytes equal to those of the last complete and clean reading are not decoded, as long as the question
+  is the same. Once a page differs, all are: digests are exact or there are none.
+- Whatever a plan asks for, its pages and their bytes have a bound.
 """
 
 from array import array
+from collections.abc import Hashable
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from taskwatch.cloud.decode import Page, Row, decode_page, to_task
+from taskwatch.cloud.decode import Page, Row, decode_job, decode_page, to_task
 from taskwatch.cloud.errors import Asked, bad_answer, http_date
+from taskwatch.cloud.paging import Reads
+from taskwatch.cloud.plans import is_job
 from taskwatch.errors import CloudError
-from taskwatch.model.project import Digests, Listing, PageDigest
+from taskwatch.model.project import Check, Digests, Listing, PageDigest
 from taskwatch.model.task import Task
 
-LIMIT: Final = 100  # rows a page; the most that the service gives
-OVERLAP: Final = 10  # rows that two pages share, so that a list which moves a little shows that it did
 MAX_PAGES: Final = 1000
 MAX_LISTING_BYTES: Final = 64 * 1024 * 1024  # bodies are kept until the reading ends
 
 _NO_DIGESTS: Final = Digests(pages=(), rows=b"", tasks=0)
 
 
-class Reading:
-    """Takes the pages of one poll in their order and makes a Listing of them."""
-
-    __slots__ = (
-        "_asked", "_bodies", "_bytes", "_ended", "_failure", "_ids", "_known", "_offset", "_pages", "_quarantined",
-        "_rows", "_unchanged", "date", "requests",
-    )  # fmt: skip
-
-    def __init__(self, known: Digests | None, asked: Asked) -> None:
-        self.requests = 0
-        self.date: str | None = None  # the Date header of the first answer
-        self._asked = asked
-        self._known = known or _NO_DIGESTS
-        self._unchanged = bool(self._known.pages)  # so far
-        self._ended = False
-        self._failure: CloudError | None = None
-        self._offset = 0
-        self._bytes = 0
-        self._bodies: list[bytes] = []  # not decoded yet, for as long as nothing has changed
-        self._pages: list[PageDigest] = []
-        self._rows: list[Row] = []
-        self._ids: set[str] = set()  # of all rows but those of a list that is one page
-        self._quarantined = 0
+class Plan(Protocol):
+    """Says what is read: `read` yields places, and what came of it stands in the plan afterwards."""
 
     @property
-    def next_offset(self) -> int | None:
-        """Where the next page begins; None: the reading has ended."""
-        return None if self._ended else self._offset
+    def is_full(self) -> bool: ...
+    @property
+    def is_over(self) -> bool:
+        """Whether all that counts was read."""
+        ...
 
-    def has_pages(self) -> bool:
-        return bool(self._pages)
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same pages would be asked for again, and say the same."""
+        ...
 
-    def add(self, body: bytes) -> None:
-        """Take the next page. Raises CloudError when it is no page of a task list."""
-        if self._unchanged:
-            number = len(self._pages)
-            page = self._known.pages[number]
-            if page.digest == xxh3_64_intdigest(body):
-                self._bodies.append(body)
-                self._pages.append(page)
-                self._advance(page.rows)
-                self._ended = number + 1 == len(self._known.pages)  # equal pages end where they ended before
-                return
-            self._decode_kept()
-        self._take(body)
+    @property
+    def failure(self) -> str | None: ...
+    @property
+    def missing(self) -> frozenset[str]: ...
+    @property
+    def check(self) -> Check | None: ...
+    def read(self) -> Reads: ...
+
+
+class Reading:
+    """Takes the pages of one poll in their order and makes a Listing of them.
+
+    `place` is what to ask for next; None: the reading has ended.
+    """
+
+    __slots__ = (
+        "_asked", "_bytes", "_failure", "_kept", "_known", "_pages", "_plan", "_quarantined", "_question",
+        "_reads", "_replays", "_rows", "date", "number", "place", "requests",
+    )  # fmt: skip
+
+    def __init__(self, plan: Plan, question: Hashable, known: Digests | None, asked: Asked) -> None:
+        """`question` stands for all that the plan's questions depend on but the answers."""
+        self.requests = 0
+        self.date: str | None = None  # the Date header of the first answer
+        self.number = 0  # of pages that were read
+        self._plan = plan
+        self._question = question
+        self._asked = asked
+        self._known = known or _NO_DIGESTS
+        self._reads = plan.read()
+        self._failure: str | None = None
+        self._bytes = 0
+        self._kept: list[tuple[str, bytes]] = []  # not decoded yet, for as long as nothing has changed
+        self._pages: list[PageDigest] = []
+        self._rows: list[Row] = []
+        self._quarantined = 0
+        self._replays = bool(self._known.pages) and self._known.asked == question  # so far
+        self.place: str | None = self._known.pages[0].place if self._replays else next(self._reads)
+
+    @property
+    def cloud_date(self) -> datetime | None:
+        return http_date(self.date) if self.date else None
+
+    def add(self, place: str, body: bytes) -> None:
+        """Take the page of the place that was named. Raises CloudError when it is none."""
+        if not self._replays:
+            self._take(place, body)
+            return
+        pages = self._known.pages
+        number = len(self._kept)
+        self._kept.append((place, body))
+        if pages[number].digest == xxh3_64_intdigest(body):
+            self.number += 1
+            # Equal pages end where they ended before.
+            self.place = pages[number + 1].place if number + 1 < len(pages) else None
+            return
+        self._read_anew()
+
+    def refuse(self, place: str, error: CloudError) -> None:
+        """Take that there is no such page, or none that can be read. Raises the error where the plan needs one."""
+        if self._replays:
+            self._read_anew()
+        if self.place != place:
+            raise error
+        try:
+            self.place = self._reads.throw(error)
+        except StopIteration:
+            self.place = None
 
     def listing(self, failure: CloudError | None) -> Listing:
-        """Say what was read. `failure` is why no more pages came, if it was not the end of the list."""
-        if self._unchanged and self._ended:
-            return Listing(
-                changed=(),
-                rows=self._known.tasks,
-                complete=True,
-                clean=True,
-                cloud_date=self._cloud_date(),
-                digests=self._known,
-                pages=len(self._pages),
-                requests=self.requests,
-            )
-        self._decode_kept()
-        return self._judged(failure or self._failure)
+        """Say what was read. `failure` is why no more pages came, if it was not the end."""
+        if self._replays:
+            if self.place is None:
+                return Listing(
+                    changed=(),
+                    rows=self._known.tasks,
+                    full=self._plan.is_full,
+                    complete=True,
+                    clean=True,
+                    cloud_date=self.cloud_date,
+                    digests=self._known,
+                    pages=self.number,
+                    requests=self.requests,
+                )
+            self._decode_kept()
+        if self._plan.is_over:
+            failure = None  # then it was of the check
+        if why := self._failure or self._plan.failure:
+            failure = failure or bad_answer(self._asked, why)
+        return self._judged(failure)
 
     def _judged(self, failure: CloudError | None) -> Listing:
-        complete = self._ended and failure is None
+        complete = self._plan.is_over and failure is None
         clean = not self._quarantined
         hashes = array("q", map(hash, self._rows))
         packed = hashes.tobytes()
@@ -107,15 +150,23 @@ class Reading:
         return Listing(
             changed=changed,
             rows=tasks,
+            full=self._plan.is_full,
             complete=complete,
             clean=clean,
             quarantined=self._quarantined,
-            cloud_date=self._cloud_date(),
-            digests=Digests(pages=tuple(self._pages) if clean else (), rows=packed, tasks=tasks)
+            cloud_date=self.cloud_date,
+            digests=Digests(
+                asked=self._question,
+                pages=tuple(self._pages) if clean and self._plan.is_repeatable else (),
+                rows=packed,
+                tasks=tasks,
+            )
             if exact
             else None,
+            missing=self._plan.missing,
+            check=self._plan.check,
             failure=failure,
-            pages=len(self._pages),
+            pages=self.number,
             requests=self.requests,
         )
 
@@ -126,83 +177,34 @@ class Reading:
         distinct = reversed(dict.fromkeys(reversed(self._rows)))
         return tuple(to_task(row) for row in distinct if row.job_id in ids)
 
-    def _cloud_date(self) -> datetime | None:
-        return http_date(self.date) if self.date else None
+    def _read_anew(self) -> None:
+        """Let the plan go over the pages that were equal to the known ones: something else differs."""
+        self._replays, self.number = False, 0
+        self.place = next(self._reads)
+        while self.place is not None:
+            at = next((at for at, (place, _) in enumerate(self._kept) if place == self.place), None)
+            if at is None:
+                return
+            self._take(*self._kept.pop(at))
 
     def _decode_kept(self) -> None:
-        """Decode the pages that were equal to the known ones: something else differs."""
-        if not self._unchanged:
-            return
-        bodies = self._bodies
-        self._unchanged, self._ended, self._offset = False, False, 0
-        self._bodies, self._pages = [], []
-        for body in bodies:
-            self._take(body)
+        """Let the plan have what came of the pages, for there are no more of them."""
+        self._read_anew()
+        self.place = None
 
-    def _take(self, body: bytes) -> None:
-        page = decode_page(body, self._asked)
-        is_first = not self._pages
-        digest = PageDigest(digest=xxh3_64_intdigest(body), rows=page.size)
-        if is_first and 0 < page.size < LIMIT and (page.total_count or 0) <= page.size:
-            # The whole list in one page: nothing to join, nothing that could repeat.
-            self._pages.append(digest)
-            self._rows, self._quarantined, self._ended = page.rows, page.quarantined, True
-            return
-        ids = {row.job_id for row in page.rows}
-        is_repeated = ids <= self._ids and (not page.quarantined or digest in self._pages)
-        is_joined = is_first or not ids.isdisjoint(self._ids)
-
-        self._pages.append(digest)
-        self._rows += page.rows
-        self._ids |= ids
-        self._quarantined += page.quarantined
+    def _take(self, place: str, body: bytes) -> None:
+        page: Page = (decode_job if is_job(place) else decode_page)(body, self._asked)
+        self.number += 1
         self._bytes += len(body)
-        at = self._offset
-        self._advance(page.size)
-
-        if page.size == 0:
-            self._end_empty(page, at=at, is_first=is_first)
-            return
-        if not is_joined:
-            self._fail(
-                "the list moved while it was read: two pages do not join; the next poll reads it again"
-            )
-        if page.size < LIMIT:
-            # Short, yet there is said to be more: a cloud that gives fewer rows than were asked for, or
-            # a wrong total. The next page tells which.
-            self._ended = is_repeated or not self._has_more(page)
-        elif is_repeated:
-            self._end_repeated(page)
-        elif len(self._pages) >= MAX_PAGES or self._bytes > MAX_LISTING_BYTES:
-            self._ended = True
-            self._fail(f"the list is longer than can be read: {len(self._ids)} tasks and no end")
-
-    def _advance(self, rows: int) -> None:
-        """Let the next page begin with the last rows of this one."""
-        self._offset = max(self._offset + rows - OVERLAP, 0)
-
-    def _end_empty(self, page: Page, *, at: int, is_first: bool) -> None:
-        self._ended = True
-        if self._has_more(page):
-            self._fail(
-                f"no rows at offset {at} of {page.total_count} tasks: offset seems to count pages"
-                " here, and this version reads offsets that count rows only"
-            )
-        elif not is_first and page.total_count != self._seen:
-            self._fail("the list became shorter while it was read; the next poll reads it again")
-
-    def _end_repeated(self, page: Page) -> None:
-        self._ended = True
-        if page.total_count is None or self._has_more(page):
-            total = "an unknown number" if page.total_count is None else str(page.total_count)
-            self._fail(f"the same page came again, with {self._seen} of {total} tasks seen")
-
-    @property
-    def _seen(self) -> int:
-        return len(self._ids) + self._quarantined
-
-    def _has_more(self, page: Page) -> bool:
-        return page.total_count is not None and page.total_count > self._seen
-
-    def _fail(self, why: str) -> None:
-        self._failure = self._failure or bad_answer(self._asked, why)
+        if not self._plan.is_over:  # what a check reads is held against the listing, and no part of it
+            self._pages.append(PageDigest(place=place, digest=page.digest))
+            self._rows += page.rows
+            self._quarantined += page.quarantined
+        try:
+            self.place = self._reads.send(page)
+        except StopIteration:
+            self.place = None
+        else:
+            if self.number >= MAX_PAGES or self._bytes > MAX_LISTING_BYTES:
+                self.place = None
+                self._failure = f"the list is longer than can be read: {len(self._rows)} rows and no end"

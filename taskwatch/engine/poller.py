@@ -5,11 +5,12 @@ Invariants:
   stored state and the memory as they were.
 - Digests are kept only where they are exact; while a step backwards waits for confirmation, equal
   bytes are fresh evidence, so none are kept.
+- A baseline is a complete reading of the whole list. An incremental poll tells what it shows, and that
+  it is fresh; nothing is concluded from what it lacks.
 - An unchanged poll writes nothing.
 - A reload changes how a project is read and routed, never what is known of it.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -18,11 +19,12 @@ from fnmatch import fnmatchcase
 from taskwatch.clock import Clock
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import Baseline, BaselinePolicy, Change, detect, first_listing
-from taskwatch.core.events import baseline_event, task_event
-from taskwatch.core.route import Route, route
-from taskwatch.engine.ports import Ledger, PollRecord, ProjectState, Routed, StaleStateError, TaskSource
-from taskwatch.model.event import Event, Reading, Severity
-from taskwatch.model.project import Digests, Listing, Project
+from taskwatch.core.route import Route
+from taskwatch.engine.incremental import Course
+from taskwatch.engine.ports import Ask, Ledger, PollRecord, ProjectState, Routed, StaleStateError, TaskSource
+from taskwatch.engine.recording import Recording, reading_after
+from taskwatch.model.event import Event, Severity
+from taskwatch.model.project import Listing, Project
 from taskwatch.model.task import Known, Task
 
 
@@ -31,6 +33,7 @@ class PollRules:
     """What the configuration says about a project beyond who it is."""
 
     cadence: Cadence
+    full_poll: float  # seconds; at least this often the whole list is read
     baseline: BaselinePolicy
     failure_severities: tuple[tuple[str, Severity], ...]  # task name, first match
     include: tuple[str, ...]  # task names, as globs
@@ -56,7 +59,6 @@ class _Memory:
 
     state: ProjectState
     name: str  # under which the store knows the project
-    digests: Digests | None = None
     read_at: tuple[datetime, float] | None = None  # the last complete reading of this run: wall, monotonic
 
 
@@ -83,6 +85,7 @@ class Poller:
         self._clock = clock
         self._told = told
         self._memory: _Memory | None = None
+        self._course = Course()
         # The cloud's Date, and the monotonic time at which it was read.
         self._cloud_clock: tuple[datetime, float] | None = None
 
@@ -97,8 +100,7 @@ class Poller:
         self._source = source
         if rules != self.rules:
             self.rules = rules
-            if self._memory is not None:
-                self._memory.digests = None
+            self._course.begin_anew()
 
     def reroute(self, routes: Route) -> None:
         """Route by these from now on, also the events of a poll under way.
@@ -112,6 +114,11 @@ class Poller:
     def is_active(self) -> bool:
         """Whether any task is running, as far as is known."""
         return self._memory is not None and bool(self._memory.state.open_tasks)
+
+    @property
+    def reads_whole_lists(self) -> bool:
+        """Whether each poll reads the whole of a long list, because nothing shorter would say the same."""
+        return self._course.has_given_up
 
     @property
     def key(self) -> int | None:
@@ -142,25 +149,37 @@ class Poller:
         """
         memory = await self._remembered()
         rules = self.rules
-        listing = await self._source.fetch(memory.digests)
+        ask = self._next(checks=commits)
+        listing = await self._source.fetch(ask)
         observed_at, read_at = self._clock.now(), self._clock.monotonic()
         if listing.cloud_date is not None:
             self._cloud_clock = (listing.cloud_date, read_at)
         events: tuple[Event, ...] = ()
         if memory.state.baseline_at is None or listing.changed:
             try:
-                events = await self._take(memory, listing, observed_at, read_at, commits=commits)
+                events = await self._take(memory, ask, listing, observed_at, read_at, commits=commits)
             except StaleStateError:
                 # Somebody else moved the project on: the next poll reads its state anew.
                 self._memory = None
+                self._course.begin_anew()
                 raise
         elif commits and listing.complete:
-            memory.digests = listing.digests
+            self._course.keep(ask, listing)
+        if commits:
+            self._course.read(ask, listing, at=observed_at, now=read_at)
         if self.rules is not rules:
-            memory.digests = None
+            self._course.begin_anew()
         if commits and listing.complete:
             memory.read_at = (observed_at, read_at)
         return Poll(listing=listing, events=events)
+
+    def _next(self, *, checks: bool) -> Ask:
+        return self._course.next(
+            now=self._clock.monotonic(),
+            date=self._clock.now() - (self.skew or timedelta()),
+            full_poll=self.rules.full_poll,
+            checks=checks,
+        )
 
     async def _remembered(self) -> _Memory:
         name = self.project.name
@@ -173,25 +192,34 @@ class Poller:
         return self._memory
 
     async def _take(
-        self, memory: _Memory, listing: Listing, observed_at: datetime, read_at: float, *, commits: bool
+        self,
+        memory: _Memory,
+        ask: Ask,
+        listing: Listing,
+        observed_at: datetime,
+        read_at: float,
+        *,
+        commits: bool,
     ) -> tuple[Event, ...]:
         state = memory.state
         rows = tuple(task for task in listing.changed if self.rules.watches(task))
         is_baseline = state.baseline_at is None
-        if is_baseline and not listing.complete:
-            return ()  # an incomplete poll is never a baseline
+        if is_baseline and not (listing.full and listing.complete):
+            return ()
         line = Baseline(at=state.baseline_at or listing.cloud_date or observed_at, policy=self.rules.baseline)
         if is_baseline:
             changes = first_listing(rows, line)
         else:
             known = await self._ledger.known(state.key, {task.job_id for task in rows})
             changes = detect(known, rows, line)
-        reading = self._reading(memory, observed_at, read_at)
-        tasks, routed = self._recordable(changes, reading)
+        recording = Recording(
+            project=self.project, routes=self._routes, failure_severities=self.rules.failure_severities
+        )
+        tasks, routed = self._recordable(changes, memory, recording, observed_at, read_at)
         sequence = state.sequence
         if is_baseline:
             sequence += 1
-            routed.insert(0, self._routed(self._baseline_event(changes, sequence, observed_at), None))
+            routed.insert(0, recording.of_baseline(changes, sequence, observed_at))
         events = tuple(item.event for item in routed)
         if not commits:
             return events
@@ -207,7 +235,7 @@ class Poller:
                 sequence=sequence,
             )
             # Should the answer be lost, the store may hold more than memory knows, and old digests would hide it.
-            memory.digests = None
+            self._course.forget()
             await self._ledger.commit(record)
             memory.state = replace(
                 state,
@@ -218,52 +246,35 @@ class Poller:
                 open_tasks=_still_open(state.open_tasks, tasks),
             )
         is_pending = any(change.known.pending_count for change in changes)
-        memory.digests = None if is_pending or not listing.complete else listing.digests
+        self._course.follow(memory.state.open_tasks, listing.changed)
+        if is_pending or not listing.complete:
+            self._course.forget()
+        else:
+            self._course.keep(ask, listing)
         if events:
             self._told(events)
         return events
 
-    def _recordable(self, changes: Iterable[Change], reading: Reading) -> tuple[list[Known], list[Routed]]:
-        tasks: list[Known] = []
-        routed: list[Routed] = []
-        for change in changes:
-            known = change.known
-            if change.transition is not None:
-                known = replace(known, sequence=known.sequence + 1)
-                event = task_event(
-                    change.transition,
-                    project=self.project,
-                    sequence=known.sequence,
-                    reading=reading,
-                    failure_severities=self.rules.failure_severities,
-                )
-                routed.append(self._routed(event, known.task.job_id))
-            tasks.append(known)
-        return tasks, routed
-
-    def _baseline_event(self, changes: Sequence[Change], sequence: int, observed_at: datetime) -> Event:
-        counts = Counter(change.known.task.status for change in changes)
-        return baseline_event(project=self.project, sequence=sequence, counts=counts, observed_at=observed_at)
-
-    def _routed(self, event: Event, job_id: str | None) -> Routed:
-        return Routed(event=event, job_id=job_id, hops=route(self._routes, event.attributes))
-
-    def _reading(self, memory: _Memory, observed_at: datetime, read_at: float) -> Reading:
-        """Say how far back the reading before this one lies.
-
-        Within a run the monotonic clock measures the gap. Across runs only the wall clock is left;
-        such a reading is late by definition.
-        """
-        if memory.read_at is not None:
-            previous, previous_read_at = memory.read_at
-            gap = read_at - previous_read_at
-            late = gap > self.rules.cadence.lateness(is_active=self.is_active)
-            return Reading(observed_at=observed_at, previous_observed_at=previous, gap_seconds=gap, late=late)
-        earlier = memory.state.observed_at
-        if earlier is None:
-            return Reading(observed_at=observed_at, previous_observed_at=None, gap_seconds=None, late=False)
-        gap = max(0.0, (observed_at - earlier).total_seconds())
-        return Reading(observed_at=observed_at, previous_observed_at=earlier, gap_seconds=gap, late=True)
+    def _recordable(
+        self,
+        changes: Iterable[Change],
+        memory: _Memory,
+        recording: Recording,
+        observed_at: datetime,
+        read_at: float,
+    ) -> tuple[list[Known], list[Routed]]:
+        # A change that no incremental poll looks for may be as old as the last reading of the whole list.
+        latest, whole = (
+            reading_after(
+                previous,
+                earlier=memory.state.observed_at,
+                observed_at=observed_at,
+                read_at=read_at,
+                lateness=self.rules.cadence.lateness(is_active=self.is_active),
+            )
+            for previous in (memory.read_at, self._course.full_at)
+        )
+        return recording.of(changes, lambda step: latest if self._course.covers(step) else whole)
 
 
 def _last_complete(memory: _Memory) -> datetime | None:

@@ -13,14 +13,41 @@ from taskwatch.model.project import Digests, Identity, Listing
 from taskwatch.model.task import Known
 
 
+@dataclass(frozen=True, slots=True)
+class OpenTask:
+    """A task that had not ended when it was read last, and when it began, if that is known."""
+
+    job_id: str
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Since:
+    """A span of creation: what began in it is read by an incremental poll. Whole seconds."""
+
+    start: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a poll wants to know."""
+
+    known: Digests | None = None  # what it knows already
+    since: Since | None = None  # None: the whole list
+    open_tasks: tuple[OpenTask, ...] = ()  # the listing says which of them nothing showed
+    checks: bool = False  # a long whole list is held against what an incremental poll would read
+
+
 class TaskSource(Protocol):
     """Reads the task list of one project."""
 
-    async def fetch(self, known: Digests | None) -> Listing:
-        """Read the whole list once.
+    async def fetch(self, ask: Ask) -> Listing:
+        """Read the list once: the whole of it, or what began in the span, what runs, and the open tasks.
 
-        Raises CloudError when nothing usable was read. When a later page fails, what the pages
-        before it said still counts: the listing is then not complete and carries the failure.
+        An incremental poll may turn into one of the whole list; the listing says so. Raises CloudError
+        when nothing usable was read. When a later page fails, what the pages before it said still
+        counts: the listing is then not complete and carries the failure.
         """
         ...
 
@@ -115,6 +142,10 @@ class Notifier(Protocol):
 
     async def notify(self, message: Message) -> None:
         """Deliver once. Raises DeliveryError; the lane decides whether and when to try again."""
+        ...
+
+    async def connect(self) -> None:
+        """Find out whether the receiver can be reached, and send it nothing. Raises DeliveryError."""
         ...
 
     async def close(self) -> None: ...

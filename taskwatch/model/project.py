@@ -1,7 +1,9 @@
 """What a project is, and what one poll of it read."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from taskwatch.model.task import Task
 
@@ -31,8 +33,8 @@ class Project:
 class PageDigest:
     """One page as it was read last: enough to know it again, nothing to read from it."""
 
+    place: str  # what was asked: path and query below the project
     digest: int
-    rows: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +45,18 @@ class Digests:
     for ever.
     """
 
+    asked: Hashable = None  # pages are an answer to this question; under another they are not compared
     pages: tuple[PageDigest, ...]
     rows: bytes  # of each row as it was read, in order, 8 bytes each: a fiftieth of what the rows would take
     tasks: int  # distinct ones among the rows
+
+
+class Check(StrEnum):
+    """What the lists of an incremental poll were found to be, held against the whole list."""
+
+    PAYS = "pays"  # they say what the whole list says, in fewer requests
+    DEAR = "dear"  # they say it, in as many
+    DISAGREES = "disagrees"  # they leave out what they should hold, or hold what they should leave out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,7 @@ class Listing:
 
     changed: tuple[Task, ...]
     rows: int  # distinct tasks read, changed or not
+    full: bool = True  # the whole list was asked for, not only what may have changed
     complete: bool  # every page was read
     clean: bool  # no row was quarantined
     quarantined: int = 0
@@ -65,6 +77,8 @@ class Listing:
         None  # the Date header of the first page: what ended after it may be on no page
     )
     digests: Digests | None = None  # None: the next poll compares every row with the store
+    missing: frozenset[str] = frozenset()  # of the open tasks it was asked about, those that nothing showed
+    check: Check | None = None  # None: there was none, or it came to no end
     failure: Exception | None = None  # why it is not complete
     pages: int = 0
     requests: int = 0

@@ -10,18 +10,20 @@ from typing import Final, Protocol
 
 from taskwatch import __version__, telemetry
 from taskwatch.clock import Clock
-from taskwatch.config.configuration import Config, WatchedProject
+from taskwatch.config.configuration import Config, NamedProject, WatchedProject
 from taskwatch.config.difference import differences, renamed_receivers
 from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.engine.budget import Budget
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.ports import Notifier, TaskSource
 from taskwatch.engine.watch import Watch
-from taskwatch.errors import ConfigError, StoreFailedError, StoreLostError, TaskwatchError
+from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreLostError, TaskwatchError
 from taskwatch.model.project import Identity
 from taskwatch.runtime.attendant import Attendant
 from taskwatch.runtime.housekeeping import Housekeeper
 from taskwatch.runtime.lanes import Lanes
 from taskwatch.runtime.lifecycle import serve
+from taskwatch.runtime.naming import AGAIN_SECONDS, Naming
 from taskwatch.runtime.requests import Requests
 from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.scheduler import Scheduler
@@ -31,6 +33,7 @@ from taskwatch.telemetry import Logger
 
 HAND_OVER_SECONDS: Final = 1.0  # from try to try
 READING_SECONDS: Final = 60.0  # for the configuration: its files may lie on a disk that hangs
+DAY_SECONDS: Final = 86_400.0
 HANGING_SECONDS: Final = 60.0  # without progress, for what looks about itself each second
 
 
@@ -45,7 +48,13 @@ class Parts(Protocol):
         """Say what works in it and should be otherwise. Blocks as long as reading small files does."""
         ...
 
+    async def project_id(self, named: NamedProject, config: Config) -> str:
+        """Ask the cloud for the id of a project. Raises CloudError."""
+        ...
+
     def source(self, project: WatchedProject, config: Config) -> TaskSource: ...
+
+    def budget(self, project: WatchedProject, config: Config) -> Budget: ...
 
     def watch(self, project: WatchedProject, config: Config, *, daemon: "Daemon") -> Watch: ...
 
@@ -68,6 +77,7 @@ class Daemon:
         self._systemd = systemd
         self._scheduler = Scheduler(clock)
         self._running = Lanes()
+        self._naming = Naming(ask=parts.project_id, log=log)
         self._reloading = asyncio.Lock()
         self._is_stopping = False
         self._warned: set[str] = set()
@@ -91,7 +101,7 @@ class Daemon:
         for options in config.receivers:
             self._lanes[options.name] = parts.lane(options, parts.notifier(options))
         for watched in config.projects:
-            self._watches[watched.project.identity] = parts.watch(watched, config, daemon=self)
+            self._begin_watch(watched, config)
 
     @property
     def watches(self) -> Sequence[Watch]:
@@ -122,6 +132,7 @@ class Daemon:
         """
         for identity, watch in self._watches.items():
             self._scheduler.add(identity, watch.tick)
+        self._scheduler.add("names", self._learn_names)
         self._scheduler.add("freshness", self._stay_fresh)
         self._scheduler.add("prune", self.housekeeper.prune)
         await self._warn(self.config)
@@ -129,7 +140,10 @@ class Daemon:
         for lane in self._lanes.values():
             self._running.begin(lane)
         self._log.info(
-            "watching", version=__version__, projects=len(self._watches), receivers=len(self._lanes)
+            "watching",
+            version=__version__,
+            projects=len(self._watches) + len(self.config.named),
+            receivers=len(self._lanes),
         )
         self._systemd.ready(self._status())
         await serve(
@@ -160,12 +174,24 @@ class Daemon:
                 config, opened = await self._prepared()
                 changes = differences(self.config, config)
                 await self._switch(config, opened)
+                self._scheduler.hasten("names")
             finally:
                 if not self._is_stopping:
                     self._systemd.ready(self._status())
             self._log.info("configuration_reloaded", changes=list(changes) or "none")
             await self._warn(config)
             return changes
+
+    async def learn_names(self) -> Mapping[str, CloudError]:
+        """Ask once for the ids of projects that are configured by name; return why some are still unknown."""
+        if self.config.named and await self._naming.learn(self.config):
+            async with self._reloading:
+                await self._switch(self._naming.known(self.config), {})
+        return self._naming.troubles
+
+    async def _learn_names(self) -> float:
+        await self.learn_names()
+        return AGAIN_SECONDS if self.config.named else DAY_SECONDS  # a reload hastens it
 
     async def _warn(self, config: Config) -> None:
         """Say what should be otherwise, and was not said of the configuration before."""
@@ -179,7 +205,7 @@ class Daemon:
         opened: dict[str, Notifier] = {}
         known = {options.name: options for options in self.config.receivers}
         try:
-            config = await self._read()
+            config = self._naming.known(await self._read())
             for options in config.receivers:
                 if known.get(options.name) != options:
                     opened[options.name] = self._parts.notifier(options)
@@ -227,9 +253,9 @@ class Daemon:
         for watched in config.projects:
             identity = watched.project.identity
             if identity not in before:
-                watch = self._watches[identity] = self._parts.watch(watched, config, daemon=self)
-                self._scheduler.add(identity, watch.tick)
+                self._scheduler.add(identity, self._begin_watch(watched, config).tick)
                 continue
+            self._watches[identity].share(self._parts.budget(watched, config))
             self._watches[identity].poller.adopt(
                 project=watched.project,
                 rules=poll_rules(watched),
@@ -241,8 +267,16 @@ class Daemon:
                 self._scheduler.hasten(identity)
         for identity in before.keys() - {watched.project.identity for watched in config.projects}:
             self._scheduler.remove(identity)
+            watch = self._watches.pop(identity)
+            watch.share(None)
             # A poll under way may still end: what it records goes where everything goes from now on.
-            self._watches.pop(identity).poller.reroute(config.route)
+            watch.poller.reroute(config.route)
+
+    def _begin_watch(self, watched: WatchedProject, config: Config) -> Watch:
+        watch = self._parts.watch(watched, config, daemon=self)
+        watch.share(self._parts.budget(watched, config))
+        self._watches[watched.project.identity] = watch
+        return watch
 
     def _retire_lanes(self, config: Config) -> dict[str, asyncio.Task[None]]:
         """Let the lanes of receivers that have gone end; return what is left of them."""
@@ -289,6 +323,7 @@ class Daemon:
     def _status(self) -> str:
         """Return the one line that `systemctl status` shows."""
         troubled = [watch.poller.project.name for watch in self.watches if watch.condition.trouble]
+        troubled += sorted(self._naming.troubles)
         trouble = f"; cannot be read: {', '.join(troubled)}" if troubled else ""
         projects, receivers = _counted(len(self._watches), "project"), _counted(len(self._lanes), "receiver")
         return f"watching {projects} for {receivers}{trouble}"

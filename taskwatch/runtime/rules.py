@@ -9,6 +9,7 @@ from taskwatch.engine.poller import PollRules
 def poll_rules(project: WatchedProject) -> PollRules:
     return PollRules(
         cadence=project.interval,
+        full_poll=project.full_poll,
         baseline=project.baseline,
         failure_severities=project.severity,
         include=project.include,

@@ -107,6 +107,7 @@ async def ours(
             ),
             rules=PollRules(
                 cadence=Cadence(active=1, idle=1),
+                full_poll=900.0,
                 baseline=BaselinePolicy.QUIET,
                 failure_severities=(),
                 include=("*",),

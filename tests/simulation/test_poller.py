@@ -10,10 +10,10 @@ import pytest
 
 from taskwatch.core.detect import CONFIRMATIONS, BaselinePolicy
 from taskwatch.engine.poller import Poller, PollRules
-from taskwatch.engine.ports import PollRecord, StaleStateError
+from taskwatch.engine.ports import Ask, PollRecord, StaleStateError
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError
 from taskwatch.model.event import Event, EventType
-from taskwatch.model.project import Digests, Listing
+from taskwatch.model.project import Listing
 from taskwatch.model.task import COMPLETED, FAILED, RUNNING, Task
 from tests.fakes.builders import T0, a_project, a_task, at, everything_to, some_rules
 from tests.fakes.memory_store import Call, MemoryStore
@@ -93,6 +93,13 @@ class TestTheBaseline:
         bench.source.complete = True
         assert types(await bench.polled(a_task("a"), a_task("b"))) == [EventType.PROJECT_BASELINE]
         assert await bench.polled(a_task("a"), a_task("b")) == []
+
+    @in_virtual_time
+    async def test_is_never_an_incremental_poll(self) -> None:
+        bench = Bench()
+        bench.source.full = False
+        assert await bench.polled(a_task("a")) == []
+        assert bench.store.projects[1].baseline_at is None
 
     @in_virtual_time
     async def test_is_drawn_by_the_clock_of_the_cloud(self) -> None:
@@ -232,7 +239,7 @@ class TestWhatMemoryKnows:
     async def test_is_told_to_the_client_so_that_equal_rows_are_not_read_again(self) -> None:
         bench = await Bench().watched(a_task())
         await bench.polled(a_task())
-        known = bench.source.known[-1]
+        known = bench.source.asked[-1].known
         assert known is not None
         assert known.tasks == 1
 
@@ -242,7 +249,7 @@ class TestWhatMemoryKnows:
         bench.source.complete = False
         await bench.polled(a_task("a", FAILED))
         await bench.polled(a_task("a", FAILED))
-        assert bench.source.known[-1] is None
+        assert bench.source.asked[-1].known is None
 
     @in_virtual_time
     async def test_lets_equal_bytes_confirm_a_step_backwards(self) -> None:
@@ -401,8 +408,8 @@ class GatedSource(ScriptedSource):
         self.then(rows)
         self.gate = asyncio.Event()
 
-    async def fetch(self, known: Digests | None) -> Listing:
-        listing = await super().fetch(known)
+    async def fetch(self, ask: Ask) -> Listing:
+        listing = await super().fetch(ask)
         await self.gate.wait()
         return listing
 

@@ -22,11 +22,11 @@ import pytest
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.engine.lane import Lane, LaneRules
 from taskwatch.engine.poller import Poller
-from taskwatch.engine.ports import StaleStateError
+from taskwatch.engine.ports import Ask, Since, StaleStateError
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError
 from taskwatch.model.delivery import DeliveryState, Message
 from taskwatch.model.event import Event
-from taskwatch.model.project import Digests, Listing
+from taskwatch.model.project import Check, Listing
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Task
 from taskwatch.runtime.lanes import Lanes
 from tests.fakes.builders import a_listing, a_project, a_task, at, everything_to, quiet_log, some_rules
@@ -37,6 +37,7 @@ from tests.fakes.virtual_time import VirtualClock, run_virtual, virtual_clock
 SEEDS: Final = int(os.environ.get("TASKWATCH_SEEDS", "60"))
 POLLS: Final = 80
 INTERVAL: Final = 15.0
+FULL_POLL: Final = 120.0
 RULES: Final = LaneRules(timeout=2.0, initial=0.5, maximum=8.0, horizon=72 * 3600.0)
 RECEIVERS: Final = ("pipeline", "chat")
 
@@ -73,6 +74,8 @@ class Cloud:
 
     rng: random.Random
     faulty: bool = True
+    is_long: bool = False  # so that incremental polls pay
+    incremental: int = 0  # polls of that kind so far
     step: int = 0
     lives: dict[str, Life] = field(default_factory=dict)
     served: list[tuple[str, str]] = field(default_factory=list)  # task and status, in the order of serving
@@ -93,35 +96,59 @@ class Cloud:
         self.step += 1
         return self._born(FAILED, len(self.lives)).last.job_id
 
-    async def fetch(self, known: Digests | None) -> Listing:
+    async def fetch(self, ask: Ask) -> Listing:
         await asyncio.sleep(self.rng.random() if self.faulty else 0.1)
         if not self.faulty:
-            return self._listing(self._rows(lambda: 0), known)
+            return self._listing(self._rows(lambda: 0), ask)
         match self.rng.random():
             case luck if luck < 0.12:
                 raise CloudError(self.rng.choice(list(CloudCause)), "no task list")
             case luck if luck < 0.22:
                 rows = self._rows(lambda: 0)
-                return self._listing(rows[: self.rng.randrange(len(rows) + 1)], known, complete=False)
+                return self._listing(rows[: self.rng.randrange(len(rows) + 1)], ask, complete=False)
             case luck if luck < 0.42:
                 lag = self.rng.randint(1, STALE_POLLS + 1)
-                return self._listing(self._rows(lambda: lag), known)
+                return self._listing(self._rows(lambda: lag), ask)
             case luck if luck < 0.62:
                 torn = self._rows(lambda: self.rng.randint(0, STALE_POLLS + 1))
                 doubled = self._rows(lambda: self.rng.randint(0, STALE_POLLS + 1))
                 rows = torn + self.rng.sample(doubled, self.rng.randrange(len(doubled) + 1))
                 self.rng.shuffle(rows)
-                return self._listing(rows, known, complete=self.rng.random() < 0.8)
+                return self._listing(rows, ask, complete=self.rng.random() < 0.8)
             case _:
-                return self._listing(self._rows(lambda: 0), known)
+                return self._listing(self._rows(lambda: 0), ask)
 
     def _rows(self, lag: Callable[[], int]) -> list[Task]:
         rows = (life.seen_at(self.step, lag()) for life in self.lives.values())
         return [row for row in rows if row is not None]
 
-    def _listing(self, rows: Sequence[Task], known: Digests | None, *, complete: bool = True) -> Listing:
+    def _listing(self, rows: Sequence[Task], ask: Ask, *, complete: bool = True) -> Listing:
+        if ask.since is not None:
+            rows = self._shown_by_an_incremental_poll(rows, ask, ask.since)
         self.served += [(row.job_id, row.status) for row in rows]
-        return a_listing(rows, known, complete=complete, cloud_date=self._now())
+        checks = self.is_long and ask.checks and complete
+        return a_listing(
+            rows,
+            ask.known,
+            complete=complete,
+            cloud_date=self._now(),
+            full=ask.since is None,
+            missing={task.job_id for task in ask.open_tasks} - {row.job_id for row in rows},
+            check=Check.PAYS if checks else None,
+            pages=9 if self.is_long and ask.since is None else 1,
+        )
+
+    def _shown_by_an_incremental_poll(self, rows: Sequence[Task], ask: Ask, since: Since) -> Sequence[Task]:
+        """Return what is new, what runs, and of the open tasks those that one poll in ten does not find."""
+        self.incremental += 1
+        sought = {task.job_id for task in ask.open_tasks if not self.faulty or self.rng.random() > 0.1}
+        return [
+            row
+            for row in rows
+            if row.status == RUNNING
+            or row.job_id in sought
+            or (row.created_at is not None and since.start <= row.created_at <= since.until)
+        ]
 
     def _now(self) -> datetime:
         return at(self.step)
@@ -167,6 +194,9 @@ class Receiver:
     faulty: bool = True
     is_down: bool = False
     taken: list[Message] = field(default_factory=list)
+
+    async def connect(self) -> None:
+        """Connect to nothing: it has no host."""
 
     async def notify(self, message: Message) -> None:
         if not self.faulty:
@@ -217,7 +247,9 @@ class Process:
         self.lanes = {receiver: self._lane(receiver) for receiver in receivers}
         self.poller = Poller(
             project=a_project(),
-            rules=some_rules(active=INTERVAL, idle=INTERVAL, baseline=BaselinePolicy.QUIET),
+            rules=some_rules(
+                active=INTERVAL, idle=INTERVAL, full_poll=FULL_POLL, baseline=BaselinePolicy.QUIET
+            ),
             source=cloud,
             ledger=self.session,
             routes=everything_to(*names.values()),
@@ -252,7 +284,9 @@ class Process:
         interval = INTERVAL + len(self.names[RECEIVERS[0]])  # other rules each time
         self.poller.adopt(
             project=a_project(),
-            rules=some_rules(active=interval, idle=interval, baseline=BaselinePolicy.QUIET),
+            rules=some_rules(
+                active=interval, idle=interval, full_poll=FULL_POLL, baseline=BaselinePolicy.QUIET
+            ),
             source=self.cloud,
             routes=everything_to(*self.names.values()),
         )
@@ -331,7 +365,8 @@ class World:
             self.store.heal(call)
         for receiver in self.receivers.values():
             receiver.faulty = receiver.is_down = False
-        for _ in range(4):  # a step backwards takes three readings
+        # A step backwards takes three readings; what had ended before is shown by whole lists only.
+        for _ in range(4 + (int(FULL_POLL / INTERVAL) if self.cloud.is_long else 0) * 3):
             await process.poll_and_wait()
         await asyncio.sleep(60)
         job_id = self.cloud.fresh_failure()
@@ -385,7 +420,7 @@ def a_world(seed: int) -> World:
         seed=seed,
         rng=rng,
         store=store,
-        cloud=Cloud(random.Random(rng.random()), is_on_record=is_on_record),
+        cloud=Cloud(random.Random(rng.random()), is_long=seed % 2 == 1, is_on_record=is_on_record),
         receivers={name: Receiver(random.Random(rng.random())) for name in RECEIVERS},
     )
 
@@ -467,6 +502,7 @@ def test_the_faults_do_happen() -> None:
     backwards = [event for _, event in world.store.events if event.attributes.get("from") == FAILED]
     assert world.crashes > 5
     assert world.reloads > 10
+    assert world.cloud.incremental > 10
     assert backwards
     assert sum(len(receiver.taken) for receiver in world.receivers.values()) > len(world.store.deliveries)
 

@@ -54,6 +54,15 @@ def test_a_project_with_a_running_task_has_the_shorter_interval(tmp_path: Path) 
     assert [stood(config, a_row(open_tasks=n))[0].interval_seconds for n in (0, 1)] == [60.0, 15.0]
 
 
+def test_the_interval_that_is_kept_is_shown_beside_the_configured_one(tmp_path: Path) -> None:
+    config = loaded(tmp_path, TEXT)
+    row = a_row(condition=Condition(interval=90.0, next_poll_at=T0))
+
+    (prod, _), (unwatched, _) = stood(config, row), stood(config, row, daemon=Daemon.NONE)
+    assert (prod.interval_seconds, prod.configured_interval_seconds) == (90.0, 60.0)
+    assert (unwatched.interval_seconds, unwatched.configured_interval_seconds) == (60.0, 60.0)
+
+
 def test_the_states_tell_what_is_in_the_way(tmp_path: Path) -> None:
     config = loaded(tmp_path, TEXT)
     trouble = Condition(interval=15.0, next_poll_at=T0, trouble=Trouble(cause="login", error="401", since=T0))

@@ -57,7 +57,7 @@ async def test_a_token_that_cannot_be_read_is_an_error_of_login(tmp_path: Path) 
     "token", ["", f"{CANARY}\r\nHost: x", f"{CANARY}\x00", f"{CANARY}é", f"{CANARY}\x7f"]
 )
 async def test_a_token_that_no_header_can_hold_is_refused_without_being_shown(token: str) -> None:
-    with pytest.raises(CloudError, match="characters that no token has") as refused:
+    with pytest.raises(CloudError, match="characters that none has") as refused:
         await _sent(TokenLogin(Secret.text(token)))
     assert refused.value.cause is CloudCause.LOGIN
     assert CANARY not in str(refused.value)

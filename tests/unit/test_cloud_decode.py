@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taskwatch.cloud import decode
-from taskwatch.cloud.decode import MAX_TEXT, Row, decode_page, to_task
+from taskwatch.cloud.decode import MAX_TEXT, Row, decode_job, decode_page, to_task
 from taskwatch.cloud.errors import Asked
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.task import Instance, Task
@@ -376,3 +376,60 @@ def test_any_bytes_are_a_page_or_an_error(body: bytes) -> None:
         decode_page(body, ASKED)
     except CloudError as error:
         assert error.cause is CloudCause.BAD_ANSWER  # noqa: PT017  # a random body is almost never a page
+
+
+# -- the answer about a single task, which names the same columns otherwise
+
+
+def _job(**fields: object) -> bytes:
+    return json.dumps({"job": {"id": "a", "status": "Running", **fields}}).encode()
+
+
+def test_the_answer_about_a_single_task_is_read_as_a_row_of_the_list() -> None:
+    page = decode_job(
+        _job(
+            name="CreateGaussDBV5Instance",
+            created="2022-08-05T08:15:07+0800",
+            ended="",
+            progress="60%",
+            instance={"id": "in-1", "name": "db-1"},
+            fail_reason=None,
+        ),
+        ASKED,
+    )
+    assert [to_task(row) for row in page.rows] == [
+        Task(
+            job_id="a",
+            name="CreateGaussDBV5Instance",
+            status="Running",
+            progress=60,
+            created_at=datetime(2022, 8, 5, 0, 15, 7, tzinfo=UTC),
+            instance=Instance(id="in-1", name="db-1"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"id": 7}, {"instance": None}, {"instance": []}, {"created": 5}, {"name": "\ud800"}, {"progress": ""}],
+)
+def test_odd_columns_of_a_single_task_harm_only_themselves(fields: dict[str, object]) -> None:
+    (row,) = decode_job(_job(**fields), ASKED).rows
+    assert (row.job_id, row.status) == (str(fields.get("id", "a")), "Running")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"id": None}, {"id": ""}, {"status": None}, {"status": 1}, {"status": ""}]
+)
+def test_a_single_task_of_which_nothing_can_be_said_is_quarantined(fields: dict[str, object]) -> None:
+    page = decode_job(_job(**fields), ASKED)
+    assert (page.rows, page.quarantined) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b'{"job": null}', b'{"job": []}', b'{"tasks": []}', b"<html>"]
+)
+def test_an_answer_that_holds_no_single_task_is_an_error(body: bytes) -> None:
+    with pytest.raises(CloudError) as refused:
+        decode_job(body, ASKED)
+    assert refused.value.cause is CloudCause.BAD_ANSWER

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from taskwatch.cloud.transport import Answer, Request
+from taskwatch.errors import CloudCause, CloudError, SecretUnreadableError
+from taskwatch.secret import Secret
 
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
@@ -43,3 +45,24 @@ class NoLogin:
 
 
 _NOBODY: Final = Authentication()
+
+
+def revealed(secret: Secret, *, said: str) -> str:
+    """Return a secret as it is now. Raises CloudError (login); `said` names what is missing."""
+    try:
+        return secret.reveal()
+    except SecretUnreadableError as error:
+        problem = f"no {said}: {error}"
+    # Raised out here, and so without a context: the error of a file that is no text holds its bytes.
+    raise CloudError(CloudCause.LOGIN, problem)
+
+
+def sendable(text: str, *, said: str) -> str:
+    """Return the text if a header can hold it. Raises CloudError (login) otherwise; `said` names it."""
+    if not (text and text.isascii() and text.isprintable()):
+        raise CloudError(
+            CloudCause.LOGIN,
+            f"{said} is empty or holds characters that none has: a line end, another control"
+            " character, or a letter outside ASCII; was more than that copied?",
+        )
+    return text

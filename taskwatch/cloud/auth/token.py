@@ -1,8 +1,8 @@
 """Tokens that others obtain and renew."""
 
-from taskwatch.cloud.auth.login import Authentication, Send
+from taskwatch.cloud.auth.login import Authentication, Send, revealed, sendable
 from taskwatch.cloud.transport import Answer, Request
-from taskwatch.errors import CloudCause, CloudError, SecretUnreadableError
+from taskwatch.errors import CloudCause, CloudError
 from taskwatch.secret import Secret
 
 
@@ -16,6 +16,10 @@ class TokenLogin:
 
     def __str__(self) -> str:
         return f"the token in {self._secret.place}"
+
+    def secrets(self) -> tuple[str, ...]:
+        """Return the token as it is now. Raises CloudError."""
+        return self._current().secrets
 
     async def send(self, request: Request, send: Send) -> Answer:  # noqa: ARG002  (nothing of it is signed)
         authentication = self._current()
@@ -32,27 +36,13 @@ class TokenLogin:
 
     def _current(self) -> Authentication:
         """Return the authentication as it is now: the same object for as long as nothing has changed."""
-        token = self._read()
+        token = revealed(self._secret, said="token")
         if token != self._token:
             self._authentication = authentication_by(token, said=str(self))
             self._token = token
         return self._authentication
 
-    def _read(self) -> str:
-        try:
-            return self._secret.reveal()
-        except SecretUnreadableError as error:
-            problem = f"no token: {error}"
-        # Raised out here, and so without a context: the error of a file that is no text holds its bytes.
-        raise CloudError(CloudCause.LOGIN, problem)
-
 
 def authentication_by(token: str, *, said: str) -> Authentication:
     """Return what sends this token. Raises CloudError (login) for one that no header can hold; `said` names it."""
-    if not (token and token.isascii() and token.isprintable()):
-        raise CloudError(
-            CloudCause.LOGIN,
-            f"{said} is empty or holds characters that no token has: a line end, another control"
-            " character, or a letter outside ASCII; was more than the token copied?",
-        )
-    return Authentication(headers={"X-Auth-Token": token}, secrets=(token,))
+    return Authentication(headers={"X-Auth-Token": sendable(token, said=said)}, secrets=(token,))

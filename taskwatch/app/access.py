@@ -1,0 +1,177 @@
+"""A credential in use: the logins it gives, one for each project, and what IAM says to it."""
+
+from collections.abc import Callable
+from typing import Protocol, assert_never
+
+from taskwatch.clock import Clock
+from taskwatch.cloud.auth.account import Account
+from taskwatch.cloud.auth.agency import AgencySource
+from taskwatch.cloud.auth.aksk import AkskLogin, SecretKeys, Signer
+from taskwatch.cloud.auth.clouds import CloudLogin, OpenstackCloud
+from taskwatch.cloud.auth.login import Login, NoLogin
+from taskwatch.cloud.auth.password import PasswordSource
+from taskwatch.cloud.auth.renewed import RenewedLogin, TokenSource
+from taskwatch.cloud.auth.token import TokenLogin
+from taskwatch.cloud.caller import host_of
+from taskwatch.cloud.iam import Iam, Scope, ServiceEndpoint, User, VisibleProject
+from taskwatch.cloud.limiter import Limiter
+from taskwatch.cloud.transport import Transport
+from taskwatch.config.configuration import Credential
+from taskwatch.config.kept import Endpoint
+from taskwatch.config.schema import (
+    AgencyCredential,
+    AkskCredential,
+    CloudCredential,
+    NoCredential,
+    PasswordCredential,
+    TokenCredential,
+)
+from taskwatch.errors import CloudCause, CloudError
+from taskwatch.telemetry import Logger
+
+
+class _Closes(Protocol):
+    async def close(self) -> None: ...
+
+
+class Access:
+    """One credential, for as long as it is configured as it is."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        credential: Credential,
+        via: "Access | None",
+        limiter: Callable[[str], Limiter],
+        clock: Clock,
+        log: Logger,
+    ) -> None:
+        """`via` is the credential that an agency is assumed with; `limiter` gives the rate at a host."""
+        self.credential = credential
+        self.via = via
+        self._name = name
+        self._limiter = limiter
+        self._clock = clock
+        self._account = Account(name=name, clock=clock, log=log)
+        self._logins: dict[tuple[str | None, Transport], Login] = {}
+        self._opened: list[_Closes] = []
+        self._signer: Signer | None = None
+        self._cloud: OpenstackCloud | None = None
+        match credential:
+            case AkskCredential():
+                keys = SecretKeys(
+                    access_key=credential.access_key,
+                    secret_key=credential.secret_key,
+                    security_token=credential.security_token,
+                )
+                self._signer = Signer(keys, account=self._account, clock=clock, log=log)
+            case CloudCredential():
+                self._cloud = OpenstackCloud(credential.cloud, account=self._account, clock=clock, log=log)
+
+    def login(self, project_id: str | None, transport: Transport) -> Login:
+        """Return the login for a project; None: for IAM itself. Each keeps its token."""
+        key = project_id, transport
+        if key not in self._logins:
+            self._logins[key] = self._new_login(project_id, transport)
+        return self._logins[key]
+
+    async def projects(self, transport: Transport) -> tuple[VisibleProject, ...]:
+        """List the projects that this credential can see. Raises CloudError."""
+        iam = await self._iam(transport)
+        if self._cloud is not None and not await self._signs():
+            return await self._cloud.projects()
+        return await iam.projects(self.login(None, transport), signs=await self._signs())
+
+    async def project_id(self, name: str, transport: Transport) -> str:
+        """Return the id of the project that has this name in the cloud. Raises CloudError."""
+        for project in await self.projects(transport):
+            if project.name == name:
+                return project.id
+        raise CloudError(
+            CloudCause.NOT_FOUND,
+            f"credential {self._name}: no project {name} is visible to it; check its name, as eu-de_prod, and the"
+            " permissions of the user",
+        )
+
+    async def endpoints(self, project_id: str, transport: Transport) -> tuple[ServiceEndpoint, ...]:
+        """Return what IAM's catalogue says to a project. Raises CloudError."""
+        iam = await self._iam(transport)
+        return await iam.catalogue(self.login(project_id, transport))
+
+    async def auth_host(self, transport: Transport) -> str:
+        """Return the host of IAM. Raises CloudError."""
+        return (await self._iam(transport)).host
+
+    async def close(self) -> None:
+        """End the logins that are under way."""
+        for login in self._opened:
+            await login.close()
+
+    def _new_login(self, project_id: str | None, transport: Transport) -> Login:
+        credential = self.credential
+        match credential:
+            case TokenCredential():
+                return TokenLogin(credential.token)
+            case NoCredential():
+                return NoLogin()
+            case AkskCredential():
+                assert self._signer is not None  # noqa: S101 - made for this type
+                return AkskLogin(self._signer, project_id=project_id)
+            case CloudCredential():
+                assert self._cloud is not None  # noqa: S101 - made for this type
+                return self._kept(self._cloud.login(project_id))
+            case PasswordCredential():
+                source: TokenSource = PasswordSource(
+                    iam=self._iam_at(credential.auth_url, transport),
+                    user=User(name=credential.username, domain_name=credential.user_domain_name),
+                    password=credential.password,
+                    scope=_scope(project_id, credential.user_domain_name),
+                )
+            case AgencyCredential():
+                assert self.via is not None  # noqa: S101 - references.py has told of those without
+                via = self.via.login(None, transport)
+                assert isinstance(via, RenewedLogin | TokenLogin)  # noqa: S101 - of type password or token
+                source = AgencySource(
+                    iam=self._iam_at(credential.auth_url, transport),
+                    via=via,
+                    domain_name=credential.domain_name,
+                    agency_name=credential.agency_name,
+                    scope=_scope(project_id, credential.domain_name),
+                )
+            case _:
+                assert_never(credential)
+        return self._kept(RenewedLogin(source, account=self._account, clock=self._clock))
+
+    def _kept(self, login: RenewedLogin | CloudLogin) -> RenewedLogin | CloudLogin:
+        self._opened.append(login)
+        return login
+
+    async def _signs(self) -> bool:
+        if self._cloud is not None:
+            return (await self._cloud.entry()).keys is not None
+        return self._signer is not None
+
+    async def _iam(self, transport: Transport) -> Iam:
+        match self.credential:
+            case NoCredential():
+                auth_url: Endpoint | str | None = None
+            case CloudCredential():
+                assert self._cloud is not None  # noqa: S101 - made for this type
+                auth_url = (await self._cloud.entry()).auth_url
+            case _:
+                auth_url = self.credential.auth_url
+        return self._iam_at(auth_url, transport)
+
+    def _iam_at(self, auth_url: Endpoint | str | None, transport: Transport) -> Iam:
+        if auth_url is None:
+            raise CloudError(
+                CloudCause.LOGIN,
+                f"credential {self._name}: nobody says where the login service (IAM) is; write auth_url",
+            )
+        limiter = self._limiter(host_of(str(auth_url)))
+        return Iam(auth_url=str(auth_url), credential=self._name, transport=transport, limiter=limiter)
+
+
+def _scope(project_id: str | None, domain_name: str) -> Scope:
+    return Scope(domain_name=domain_name) if project_id is None else Scope(project_id=project_id)

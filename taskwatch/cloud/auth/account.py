@@ -1,0 +1,227 @@
+"""What all logins of one credential share: one login at a time, and the times in which none is tried.
+
+Invariants:
+- IAM locks an account after five refused logins within 15 minutes, and an access key after more
+  than five in a row: neither is reached, however many projects ask.
+- What was refused is tried again after 5, then each 10 minutes, and at once when it has changed.
+- One project that IAM does not let in holds up no other: the first refusal in a row is taken for
+  the project's, the second one, of another project, for the credential's.
+- Trouble is logged once, whatever the number of projects.
+"""
+
+import asyncio
+import re
+from collections import deque
+from datetime import datetime
+from typing import Final
+
+from taskwatch.clock import Clock
+from taskwatch.errors import CloudCause, CloudError
+from taskwatch.telemetry import Logger
+
+REFUSED: Final = (300.0, 600.0)  # seconds without a try after the first refusal, and after each further one
+TROUBLED: Final = (5.0, 10.0, 20.0, 40.0, 60.0)  # the same where IAM came to no answer
+_THROTTLED: Final = 60.0  # people are told "wait up to one minute" when they are throttled
+_LONGEST: Final = 3600.0  # whatever a host asks for
+_LOCKED: Final = 900.0  # a locked account opens after 15 minutes
+
+_YIELDED: Final = 60.0  # the refused one lets the others try first
+_SPAN: Final = 900.0  # within it
+_MOST_REFUSALS: Final = 4  # so many refusals are risked,
+_MOST_REPEATED: Final = 2  # and so many with what was refused before: the rest is for what changes
+
+_UNAUTHORIZED: Final = 401
+_REFUSALS: Final = (CloudCause.LOGIN, CloudCause.PERMISSION, CloudCause.NOT_FOUND, CloudCause.BAD_ANSWER)
+_LOCKED_OUT: Final = re.compile(r"\block(?:ed|out)\b", re.IGNORECASE)
+
+Secrets = tuple[str, ...]
+
+
+class PausedError(CloudError):
+    """Nothing was asked: what was asked before has failed, and its time has not come."""
+
+
+class Pause:
+    """A time in which nothing is asked: longer each time, and over at once when what was refused has changed."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._error: CloudError | None = None
+        self._secrets: Secrets | None = None  # what was refused; None: nothing that could change
+        self._since: datetime | None = None
+        self._until = 0.0
+        self._times = 0
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether nothing has succeeded since it began; its time may have passed."""
+        return self._error is not None
+
+    def is_of(self, secrets: Secrets) -> bool:
+        """Tell whether it began with these."""
+        return self.has_begun and self._secrets in (None, secrets)
+
+    def begin(
+        self,
+        error: CloudError,
+        secrets: Secrets | None,
+        *,
+        lengths: tuple[float, ...] = REFUSED,
+        at_least: float = 0.0,
+    ) -> float:
+        """Begin, or begin once more and for longer. Returns for how many seconds."""
+        now = self._clock.monotonic()
+        if not self.has_begun or secrets != self._secrets:
+            self._times, self._since, self._until = 0, self._clock.now(), now
+        if now < self._until:  # asked before it began: that makes it no longer
+            seconds = max(self._until - now, at_least)
+        else:
+            seconds = max(lengths[min(self._times, len(lengths) - 1)], at_least)
+            self._times += 1
+        self._error, self._secrets = error, secrets
+        self._until = now + seconds
+        return seconds
+
+    def settle(self) -> None:
+        """Begin with the shortest time again, when it begins anew; what is left of it stays."""
+        self._times = 0
+
+    def end(self) -> None:
+        self._error = self._secrets = None
+
+    def refuse(self, secrets: Secrets) -> None:
+        """Raise PausedError for as long as it holds for these."""
+        left = self._until - self._clock.monotonic()
+        if self._error is not None and self.is_of(secrets) and left > 0:
+            raise paused(self._error, self._since, left, can_change=bool(self._secrets))
+
+
+def paused(error: CloudError, since: datetime | None, left: float, *, can_change: bool) -> PausedError:
+    """Return the error as those hear it who ask before the time has come."""
+    begun = "" if since is None else f"since {since:%H:%M} UTC; "
+    change = ", or as soon as what it logs in with changes" if can_change else ""
+    return PausedError(
+        error.cause,
+        f"{error} ({begun}next try in {left:.0f} s{change})",
+        http_status=error.http_status,
+        error_code=error.error_code,
+        request_id=error.request_id,
+        retry_after=left,
+    )
+
+
+class Standing:
+    """How one login of an account stands: each has a project of its own, and may be refused for it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.pause = Pause(clock)
+        self.told_in: int | None = None  # the trouble of the account in which its own was logged
+
+
+class Account:
+    """The account of a credential, whose name it has."""
+
+    def __init__(self, *, name: str, clock: Clock, log: Logger) -> None:
+        self.name = name
+        self.turn = asyncio.Lock()  # held by the login that is under way
+        self._clock = clock
+        self._log = log.bind(credential=name)
+        self._refused = Pause(clock)
+        self._troubled = Pause(clock)
+        self._row: set[Standing] = set()  # refused since the last success
+        self._refusals: deque[tuple[float, CloudError]] = deque(maxlen=_MOST_REFUSALS)
+        self._told: set[CloudCause] = set()  # logged since the last success
+        self._trouble = 0  # counts the troubles of the whole account
+
+    def __str__(self) -> str:
+        return f"the credential {self.name}"
+
+    def standing(self) -> Standing:
+        """Return how one more login stands: well."""
+        return Standing(self._clock)
+
+    def require(self, standing: Standing, secrets: Secrets) -> None:
+        """Return when it may be tried with these. Raises PausedError when it may not."""
+        for pause in (self._troubled, self._refused, standing.pause):
+            pause.refuse(secrets)
+        now = self._clock.monotonic()
+        recent = [refusal for refusal in self._refusals if now - refusal[0] < _SPAN]
+        allowed = _MOST_REPEATED if standing.pause.is_of(secrets) else _MOST_REFUSALS
+        if len(recent) >= allowed:
+            refused_at, error = recent[-allowed]
+            raise paused(error, None, refused_at + _SPAN - now, can_change=allowed < _MOST_REFUSALS)
+
+    def accepted(self, standing: Standing) -> None:
+        """Take it that a try succeeded: whatever was wrong with the account is over."""
+        was_down = self._refused.has_begun or self._troubled.has_begun
+        if was_down or standing.told_in == self._trouble:
+            self._log.info("logged_in_again")
+        if was_down:
+            self._trouble += 1
+        standing.told_in = None
+        for pause in (self._refused, self._troubled, standing.pause):
+            pause.end()
+        self._row.clear()
+        self._told.clear()
+
+    def failed(self, standing: Standing, error: CloudError, secrets: Secrets) -> CloudError:
+        """Take it that a try failed. Returns the error as it is to be told."""
+        if isinstance(error, PausedError):  # of another account, which this one logs in through
+            return error
+        named = _named(error, self)
+        seconds = self._begin_pause(standing, named, secrets)
+        self._tell(standing, named, seconds)
+        return paused(named, None, seconds, can_change=named.cause is CloudCause.LOGIN)
+
+    def unready(self, standing: Standing, error: CloudError) -> CloudError:
+        """Take it that there is nothing to try with. It costs nothing, so there is no pause."""
+        named = _named(error, self)
+        self._tell(standing, named, 0.0)
+        return named
+
+    def _begin_pause(self, standing: Standing, error: CloudError, secrets: Secrets) -> float:
+        if not _is_refusal(error):
+            asked_for = error.retry_after or _THROTTLED if error.cause is CloudCause.THROTTLED else 0.0
+            changeable = secrets if error.cause is CloudCause.LOGIN else None  # nothing was asked with them
+            return self._troubled.begin(
+                error, changeable, lengths=TROUBLED, at_least=min(asked_for, _LONGEST)
+            )
+        if error.http_status != _UNAUTHORIZED:  # it knows us, and does not let us in there
+            return standing.pause.begin(error, secrets)
+        self._refusals.append((self._clock.monotonic(), error))
+        self._row.add(standing)
+        is_locked = _LOCKED_OUT.search(str(error)) is not None
+        if len(self._row) == 1 and not is_locked:
+            return standing.pause.begin(error, secrets)
+        seconds = self._refused.begin(error, secrets, at_least=_LOCKED if is_locked else 0.0)
+        standing.pause.begin(error, secrets, at_least=seconds + _YIELDED)
+        return seconds
+
+    def _tell(self, standing: Standing, error: CloudError, seconds: float) -> None:
+        is_told = error.cause in self._told or standing.told_in == self._trouble
+        log = self._log.debug if is_told else self._log.warning
+        if not is_told:
+            standing.told_in = self._trouble
+        self._told.add(error.cause)
+        if _is_refusal(error):
+            log("login_refused", cause=error.cause.value, error=str(error), retry_in_seconds=round(seconds))
+        else:
+            log("login_failed", cause=error.cause.value, error=str(error), retry_in_seconds=round(seconds))
+
+
+def _is_refusal(error: CloudError) -> bool:
+    """Tell whether the host itself answered, and the answer was no."""
+    status = error.http_status
+    return error.cause in _REFUSALS and status is not None and 400 <= status <= 499  # noqa: PLR2004
+
+
+def _named(error: CloudError, account: Account) -> CloudError:
+    return CloudError(
+        error.cause,
+        f"credential {account.name}: {error}",
+        http_status=error.http_status,
+        error_code=error.error_code,
+        request_id=error.request_id,
+        retry_after=error.retry_after,
+        answered_at=error.answered_at,
+    )

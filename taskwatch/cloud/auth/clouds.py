@@ -1,0 +1,377 @@
+"""Entries of clouds.yaml, read and logged in with by openstacksdk: whatever it can log in with, this can.
+
+Invariants:
+- openstacksdk waits, and may wait for ever: it runs in a thread that nobody waits for longer than a
+  login may take, and a further one is not begun before it is done.
+- The proxies of the environment are not asked, and no redirect is followed.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import yaml
+from yarl import URL
+
+from taskwatch.clock import Clock
+from taskwatch.cloud.auth.account import Account, Secrets
+from taskwatch.cloud.auth.aksk import AkskLogin, Keys, Signer
+from taskwatch.cloud.auth.login import Login, Send, sendable
+from taskwatch.cloud.auth.renewed import RenewedLogin
+from taskwatch.cloud.errors import Asked, one_line, refusal
+from taskwatch.cloud.iam import LOGIN_SECONDS, Token, VisibleProject, projects_of, token_of
+from taskwatch.cloud.transport import Answer, Request
+from taskwatch.errors import CloudCause, CloudError
+from taskwatch.telemetry import Logger
+
+if TYPE_CHECKING:  # the extra may be missing, and its import takes a second
+    from keystoneauth1.session import Session
+    from openstack.config.cloud_region import CloudRegion
+
+_MAX_FILE: Final = 1024 * 1024
+_SECRET_WORDS: Final = ("password", "secret", "token", "passcode", "sk", "key", "ak")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloudEntry:
+    """What an entry says besides how to log in."""
+
+    auth_url: str | None
+    region: str | None
+    keys: Keys | None  # where it says `ak` and `sk`: requests are signed
+
+
+class OpenstackCloud:
+    """One entry of clouds.yaml, as one credential of ours."""
+
+    def __init__(self, cloud: str, *, account: Account, clock: Clock, log: Logger) -> None:
+        self.account = account
+        self._cloud = cloud
+        self._clock = clock
+        self._reader = _Thread(f"clouds.yaml {account.name}")
+        self._asker = _Thread(f"openstack {account.name}")
+        self._reading = asyncio.Lock()
+        self._read_from: str | None = None
+        self._read: CloudEntry | CloudError | None = None
+        self._signer = Signer(self, account=account, clock=clock, log=log)
+
+    def login(self, project_id: str | None) -> "CloudLogin":
+        """Return the login for a project; without one, for what the entry names."""
+        renewed = RenewedLogin(_Source(self, project_id), account=self.account, clock=self._clock)
+        return CloudLogin(self, renewed=renewed, signing=AkskLogin(self._signer, project_id=project_id))
+
+    async def entry(self) -> CloudEntry:
+        """Return the entry as it is now. Raises CloudError."""
+        async with self._reading:
+            state = fingerprint()
+            if self._read is None or state != self._read_from:
+                self._read, self._read_from = await self._outcome(), state
+            read = self._read
+            if isinstance(read, CloudError) and read.cause is CloudCause.TIMEOUT:
+                self._read = None  # it may be faster next time
+        if isinstance(read, CloudError):
+            raise CloudError(read.cause, read.message)
+        return read
+
+    async def projects(self) -> tuple[VisibleProject, ...]:
+        """List the projects that the entry's own login can see. For those that sign, IAM lists them."""
+        return await self._asker.run(lambda: self._told(self._list_projects), self._host())
+
+    async def token(self, project_id: str | None) -> Token:
+        """Log in, for this project or what the entry names. Raises CloudError."""
+        return await self._asker.run(lambda: self._told(lambda: self._log_in(project_id)), self._host())
+
+    def read(self) -> Keys:
+        """Return the keys, as they were read last."""
+        keys = self._read.keys if isinstance(self._read, CloudEntry) else None
+        if keys is None:
+            raise CloudError(
+                CloudCause.LOGIN, f"cloud {self._cloud} of clouds.yaml has no ak and sk any more"
+            )
+        return keys
+
+    async def _outcome(self) -> CloudEntry | CloudError:
+        try:
+            return await self._reader.run(lambda: self._told(self._read_entry), "clouds.yaml")
+        except CloudError as error:
+            return CloudError(error.cause, f"credential {self.account.name}: {error}")
+
+    def _host(self) -> str:
+        url = self._read.auth_url if isinstance(self._read, CloudEntry) else None
+        return _host_of(url)
+
+    # What follows runs in the thread.
+
+    def _told(self, ask: Callable[[], T]) -> T:
+        """Do it, and say in our words why it failed."""
+        try:
+            return ask()
+        except CloudError:
+            raise
+        except ModuleNotFoundError:
+            failure = CloudError(
+                CloudCause.LOGIN, "openstacksdk is not installed: pip install 'taskwatch[openstack]'"
+            )
+        except Exception as error:  # noqa: BLE001  (plug-ins log in, and they raise what they like)
+            failure = self._failure(error)
+        raise failure  # out here, and so without a context: the library's errors hold requests
+
+    def _failure(self, error: Exception) -> CloudError:
+        from keystoneauth1 import exceptions  # noqa: PLC0415  (the extra)
+
+        host, secrets = self._host(), self._secrets()
+        place = f"cloud {self._cloud} of clouds.yaml"
+        if secrets is None:  # and so nothing can be found in what the error says
+            return CloudError(CloudCause.LOGIN, f"{place}: {_plainly(error)}")
+        asked = Asked(
+            host=host,
+            credential=str(self.account),
+            secrets=secrets,
+            setting="auth_url",
+            remedies=self._remedies(),
+        )
+        said = one_line(asked, str(error))
+        match error:
+            case exceptions.HttpError() if error.response is not None:
+                answer = error.response
+                return refusal(asked, answer.status_code, answer.headers, answer.content[:65536])
+            case exceptions.SSLError():
+                return CloudError(CloudCause.TLS, f"{host}: no TLS connection; check cacert in clouds.yaml")
+            case exceptions.ConnectTimeout():
+                return CloudError(CloudCause.TIMEOUT, f"{host}: no answer in time")
+            case exceptions.ConnectionError() | exceptions.DiscoveryFailure():
+                return CloudError(
+                    CloudCause.NETWORK, f"{host}: cannot connect; check auth_url in clouds.yaml"
+                )
+            case exceptions.InvalidResponse():
+                what = "gave an answer without a token, or redirects (not followed)"
+                return CloudError(CloudCause.BAD_ANSWER, f"{host} {what}; check auth_url in clouds.yaml")
+            case _:
+                return CloudError(CloudCause.LOGIN, f"{place}: {said or type(error).__name__}")
+
+    def _remedies(self) -> dict[CloudCause, str]:
+        wrong = (
+            f"check what cloud {self._cloud} of clouds.yaml logs in with (IAM says the same for a wrong user, domain"
+            " or password), and that the project is visible to it"
+        )
+        return dict.fromkeys(
+            (CloudCause.LOGIN, CloudCause.PERMISSION, CloudCause.NOT_FOUND, CloudCause.BAD_ANSWER), wrong
+        )
+
+    def _secrets(self) -> Secrets | None:
+        try:
+            config = self._region(validate=False).config
+        except Exception:  # noqa: BLE001  (the entry cannot be read, so they are unknown)
+            return None
+        return tuple(_secret_values(config))
+
+    def _region(self, *, validate: bool, project_id: str | None = None) -> "CloudRegion":
+        from openstack.config import OpenStackConfig  # noqa: PLC0415  (the extra)
+
+        for name in ("openstack", "openstack.config", "keystoneauth"):
+            # They repeat lines of files, with passwords, and say at each try what we say once.
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        auth: dict[str, Any] = {} if project_id is None else {"auth": {"project_id": project_id}}
+        return OpenStackConfig().get_one(cloud=self._cloud, validate=validate, **auth)
+
+    def _read_entry(self) -> CloudEntry:
+        config = self._region(validate=False).config
+        auth = config.get("auth") or {}
+        access, secret = _first(config, "ak", "access_key"), _first(config, "sk", "secret_key")
+        token = _first(config, "security_token")
+        keys = None
+        if access and secret:
+            keys = Keys(
+                access=sendable(access, said="ak"),
+                secret=secret,
+                security_token=token and sendable(token, said="security_token"),
+            )
+        return CloudEntry(auth_url=_first(auth, "auth_url"), region=_first(config, "region_name"), keys=keys)
+
+    def _session(self, region: "CloudRegion") -> "Session":
+        import requests  # noqa: PLC0415  (comes with the extra)
+        from keystoneauth1.session import Session  # noqa: PLC0415  (the extra)
+
+        verify, cert = region.get_requests_verify_args()
+        plain = requests.Session()
+        plain.trust_env = False
+        return Session(
+            auth=region.get_auth(),
+            session=plain,
+            verify=verify,
+            cert=cert,
+            timeout=LOGIN_SECONDS,
+            redirect=False,
+            connect_retries=0,
+        )
+
+    def _log_in(self, project_id: str | None) -> Token:
+        from keystoneauth1.identity.base import BaseIdentityPlugin  # noqa: PLC0415  (the extra)
+
+        region = self._region(validate=True, project_id=project_id)
+        session, plugin = self._session(region), region.get_auth()
+        if not isinstance(plugin, BaseIdentityPlugin):  # a token that somebody made, no login
+            return token_of(session.get_token() or "", {}, host=self._host())
+        access = plugin.get_access(session)
+        catalogue = access.service_catalog.catalog if access.has_service_catalog() else None
+        body = {
+            "expires_at": access.expires and access.expires.isoformat(),
+            "issued_at": access.issued and access.issued.isoformat(),
+            "project": {"id": access.project_id, "name": access.project_name},
+            "catalog": catalogue,
+        }
+        return token_of(access.auth_token or "", body, host=self._host())
+
+    def _list_projects(self) -> tuple[VisibleProject, ...]:
+        region = self._region(validate=True)
+        root = (region.get_auth_args().get("auth_url") or "").rstrip("/")
+        root = root if root.endswith("/v3") else f"{root}/v3"
+        answer = self._session(region).get(f"{root}/auth/projects", authenticated=True)
+        return projects_of(answer.content, host=self._host())
+
+
+class CloudLogin:
+    """Logs in to a project as an entry of clouds.yaml says: with a token, or by signing."""
+
+    def __init__(self, cloud: OpenstackCloud, *, renewed: RenewedLogin, signing: AkskLogin) -> None:
+        self._cloud = cloud
+        self._renewed = renewed
+        self._signing = signing
+
+    def __str__(self) -> str:
+        return str(self._cloud.account)
+
+    async def send(self, request: Request, send: Send) -> Answer:
+        login: Login = self._signing if (await self._cloud.entry()).keys is not None else self._renewed
+        return await login.send(request, send)
+
+    async def token(self) -> Token:
+        """Return a token that holds. Raises CloudError."""
+        return await self._renewed.token()
+
+    async def close(self) -> None:
+        await self._renewed.close()
+
+
+class _Source:
+    """Tokens of an entry, for one project."""
+
+    def __init__(self, cloud: OpenstackCloud, project_id: str | None) -> None:
+        self._cloud = cloud
+        self._project_id = project_id
+
+    def secrets(self) -> Secrets:
+        return (fingerprint(),)
+
+    async def obtain(self, secrets: Secrets) -> Token:  # noqa: ARG002  (openstacksdk reads for itself)
+        return await self._cloud.token(self._project_id)
+
+
+class _Thread:
+    """Runs one thing at a time beside the loop. It is a daemon: what hangs in it does not hold up the end."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._thread: threading.Thread | None = None
+
+    async def run(self, ask: Callable[[], T], host: str) -> T:
+        """Return what it returns. Raises CloudError (timeout) when that takes longer than a login may."""
+        if self._thread is not None and self._thread.is_alive():
+            raise CloudError(CloudCause.TIMEOUT, f"{host}: openstacksdk is still at an earlier request")
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[T] = loop.create_future()
+
+        def work() -> None:
+            try:
+                told = ask()
+            except Exception as error:  # noqa: BLE001  (it belongs to whoever waits)
+                _tell(loop, outcome, outcome.set_exception, error)
+            else:
+                _tell(loop, outcome, outcome.set_result, told)
+
+        self._thread = threading.Thread(target=work, name=self._name, daemon=True)
+        self._thread.start()
+        try:
+            async with asyncio.timeout(LOGIN_SECONDS):
+                return await outcome
+        except TimeoutError:
+            pass
+        raise CloudError(CloudCause.TIMEOUT, f"{host}: openstacksdk had no answer within {LOGIN_SECONDS:g} s")
+
+
+def _tell(
+    loop: asyncio.AbstractEventLoop, outcome: "asyncio.Future[T]", tell: Callable[[Any], None], told: object
+) -> None:
+    """Tell the loop, if it still runs and somebody still waits."""
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(lambda: None if outcome.done() else tell(told))
+
+
+def fingerprint() -> str:
+    """Return what changes when anything changes that openstacksdk would read: files and variables."""
+    digest = hashlib.sha256()
+    for name in sorted(name for name in os.environ if name.startswith("OS_")):
+        digest.update(f"{name}={os.environ[name]}\n".encode("utf-8", "surrogateescape"))
+    for file in _files():
+        with suppress(OSError), file.open("rb") as stream:
+            digest.update(f"{file}\n".encode("utf-8", "surrogateescape") + stream.read(_MAX_FILE))
+    return digest.hexdigest()
+
+
+def _files() -> Iterator[Path]:
+    """Name the places where openstacksdk looks, without importing it."""
+    for name in ("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"):
+        if os.environ.get(name):
+            yield Path(os.environ[name])
+    home = Path(os.environ.get("HOME", "/"))
+    places = (Path(), Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "openstack",
+              home / ".config" / "openstack", Path("/etc/xdg/openstack"), Path("/etc/openstack"))  # fmt: skip
+    for place in places:
+        for kind in ("clouds", "secure"):
+            for ending in ("yaml", "yml", "json"):
+                yield place / f"{kind}.{ending}"
+
+
+def _plainly(error: Exception) -> str:
+    """Say what is wrong with the files, without a word of what they hold."""
+    for file in _files():
+        try:
+            yaml.safe_load(file.read_bytes()[:_MAX_FILE])
+        except OSError:
+            continue  # there is none, or none for us
+        except (yaml.YAMLError, RecursionError) as problem:
+            mark = problem.problem_mark if isinstance(problem, yaml.MarkedYAMLError) else None
+            return f"{file} is no YAML" + ("" if mark is None else f": look at line {mark.line + 1}")
+    if "was not found" in str(error):
+        return "it was not found; check its name, and that the daemon's user can read the file"
+    return f"it cannot be read ({type(error).__name__})"
+
+
+def _host_of(url: str | None) -> str:
+    try:
+        host = URL(url or "").host_port_subcomponent
+    except ValueError:
+        host = None
+    return host or "clouds.yaml"
+
+
+def _first(section: Mapping[str, Any], *names: str) -> str | None:
+    found = (section.get(name) for name in names)
+    return next((value for value in found if isinstance(value, str) and value), None)
+
+
+def _secret_values(section: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _secret_values(value)
+        elif isinstance(value, str) and any(word in name for word in _SECRET_WORDS):
+            yield value

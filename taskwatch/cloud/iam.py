@@ -1,0 +1,298 @@
+"""IAM, the cloud's login service: tokens, and the projects that somebody can see.
+
+Invariants:
+- Each request ends: a login is nobody's poll, so it has a deadline of its own.
+- Of an answer only what is used must be right. A token without its life is taken for an hour's.
+- No error repeats what was sent.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from aiohttp import hdrs
+from yarl import URL
+
+from taskwatch.cloud.auth.login import Authentication, Login
+from taskwatch.cloud.errors import Asked, http_date, one_line
+from taskwatch.cloud.limiter import Limiter
+from taskwatch.cloud.transport import Answer, Request, Transport
+from taskwatch.errors import CloudCause, CloudError
+
+LOGIN_SECONDS: Final = 15.0  # less than a poll has by default: who waits hears why
+_UNSAID_LIFE: Final = 3600.0
+_CREATED: Final = 201
+_MAX_PROJECTS: Final = 10_000
+_JSON: Final[Mapping[str, str]] = {hdrs.CONTENT_TYPE: "application/json;charset=utf8"}
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceEndpoint:
+    """Where the catalogue says that a service is."""
+
+    type: str
+    region: str | None
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token, for so many seconds from when it was asked for."""
+
+    text: str = field(repr=False)
+    life: float
+    project_id: str | None = None
+    project_name: str | None = None
+    endpoints: tuple[ServiceEndpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisibleProject:
+    """A project as IAM lists it."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a token is for: a project by its id or its name, or else a whole domain (account)."""
+
+    project_id: str | None = None
+    project_name: str | None = None
+    domain_name: str | None = None
+
+    def __str__(self) -> str:
+        if self.project_id is not None:
+            return f"project {self.project_id}"
+        if self.project_name is not None:
+            return f"project {self.project_name}"
+        return "the domain" if self.domain_name is None else f"domain {self.domain_name}"
+
+    def body(self) -> Body:
+        if self.project_id is not None:
+            return {"project": {"id": self.project_id}}
+        if self.project_name is not None:
+            domain = {"domain": {"name": self.domain_name}} if self.domain_name is not None else {}
+            return {"project": {"name": self.project_name, **domain}}
+        return {"domain": {"name": self.domain_name}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who logs in with a password: a user of a domain."""
+
+    name: str
+    domain_name: str
+
+
+class Iam:
+    """Asks one IAM as one credential."""
+
+    def __init__(self, *, auth_url: str, credential: str, transport: Transport, limiter: Limiter) -> None:
+        """`credential` is its name; the limiter is that of this credential at this host."""
+        root = auth_url.rstrip("/")
+        self._root = root if root.endswith("/v3") else f"{root}/v3"
+        self._credential = credential
+        self._transport = transport
+        self._limiter = limiter
+
+    @property
+    def host(self) -> str:
+        return URL(self._root).host_port_subcomponent or "IAM"
+
+    async def token_by_password(
+        self, user: User, password: str, scope: Scope, *, catalogue: bool = False
+    ) -> Token:
+        """Log in. Raises CloudError."""
+        who = {"name": user.name, "password": password, "domain": {"name": user.domain_name}}
+        identity = {"methods": ["password"], "password": {"user": who}}
+        wrong = (
+            "check username, user_domain_name and password (IAM says the same for each), and that"
+            f" {scope} is visible to this user"
+        )
+        asked = self._asked(scope, wrong)
+        request = self._login(identity, scope, catalogue=catalogue)
+        answer = await self._send(request, Authentication(secrets=(password,)), asked)
+        return _token(answer, asked)
+
+    async def token_by_agency(
+        self, via: Login, *, domain_name: str, agency_name: str, scope: Scope, catalogue: bool = False
+    ) -> Token:
+        """Assume an agency as `via`. Raises CloudError."""
+        role = {"domain_name": domain_name, "agency_name": agency_name}
+        identity = {"methods": ["assume_role"], "assume_role": role}
+        wrong = (
+            f"check {via}, that it may assume agencies (Agent Operator), domain_name and agency_name, and that"
+            f" {scope} is visible to the agency"
+        )
+        asked = self._asked(scope, wrong)
+        request = self._login(identity, scope, catalogue=catalogue)
+        answer = await via.send(request, lambda shown: self._send(request, shown, asked))
+        return _token(answer, asked)
+
+    async def projects(self, login: Login, *, signs: bool = False) -> tuple[VisibleProject, ...]:
+        """List the projects that a login can see. `signs`: it has no token, it signs requests."""
+        path = "/projects" if signs else "/auth/projects"
+        answer = await self._read(path, login, may="list projects")
+        return projects_of(answer.body, host=self.host)
+
+    async def project_id(self, login: Login, name: str, *, signs: bool = False) -> str:
+        """Return the id of the project of this name. Raises CloudError (not_found) where none is visible."""
+        for project in await self.projects(login, signs=signs):
+            if project.name == name:
+                return project.id
+        raise CloudError(
+            CloudCause.NOT_FOUND,
+            f"{self.host} lists no project {one_line(self._asked(None, ''), name)}: it is not visible to"
+            f" {login}; check its name, as eu-de_prod",
+        )
+
+    async def catalogue(self, login: Login) -> tuple[ServiceEndpoint, ...]:
+        """Return where the services are that the login of a project may use. Raises CloudError."""
+        answer = await self._read("/auth/catalog", login, may="ask for the catalogue")
+        return tuple(_endpoints(_object(answer.body, self.host).get("catalog")))
+
+    async def _read(self, path: str, login: Login, *, may: str) -> Answer:
+        asked = self._asked(None, f"check {login}, and that it may {may}")
+        request = Request(url=URL(f"{self._root}{path}", encoded=True))
+        return await login.send(request, lambda shown: self._send(request, shown, asked))
+
+    def _login(self, identity: Body, scope: Scope, *, catalogue: bool) -> Request:
+        query = "" if catalogue else "?nocatalog=1"
+        return Request(
+            url=URL(f"{self._root}/auth/tokens{query}", encoded=True),
+            method=hdrs.METH_POST,
+            headers=_JSON,
+            body=json.dumps({"auth": {"identity": identity, "scope": scope.body()}}).encode(),
+            expected=_CREATED,
+        )
+
+    def _asked(self, scope: Scope | None, wrong: str) -> Asked:
+        unseen = (
+            "check auth_url" if scope is None else f"{scope} is not visible to it; check that and auth_url"
+        )
+        return Asked(
+            host=self.host,
+            credential=f"the credential {self._credential}",
+            setting="auth_url",
+            remedies={
+                CloudCause.LOGIN: wrong,
+                CloudCause.PERMISSION: wrong,
+                CloudCause.NOT_FOUND: unseen,
+                CloudCause.BAD_ANSWER: f"{wrong}; and auth_url",
+            },
+        )
+
+    async def _send(self, request: Request, shown: Authentication, asked: Asked) -> Answer:
+        asked.secrets = (*asked.secrets, *shown.secrets)
+        asked.phase = "the rate of the credential let no request pass"
+        try:
+            async with asyncio.timeout(LOGIN_SECONDS):
+                await self._limiter.acquire(first=True)
+                return await self._transport.send(request, shown.headers, asked)
+        except TimeoutError:
+            pass
+        except CloudError as error:
+            if error.cause is CloudCause.THROTTLED:
+                self._limiter.pause(error.retry_after)
+            raise
+        raise CloudError(
+            CloudCause.TIMEOUT, f"{asked.host}: no whole answer within {LOGIN_SECONDS:g} s: {asked.phase}"
+        )
+
+
+def _token(answer: Answer, asked: Asked) -> Token:
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    body = _object(answer.body, asked.host).get("token")
+    if not isinstance(body, dict):
+        raise _unusable(asked.host, "an answer without a token in its body")
+    text = headers.get("x-subject-token", "").strip()
+    return token_of(text, body, host=asked.host, answered_at=http_date(answer.date or ""))
+
+
+def token_of(text: str, body: Body, *, host: str, answered_at: datetime | None = None) -> Token:
+    """Return the token with what the body says of it. Raises CloudError for one that cannot be used."""
+    if not text:
+        raise _unusable(host, "an answer without the header X-Subject-Token, which holds the token")
+    life = _life(body, answered_at)
+    if life <= 0:
+        raise _unusable(host, "a token that had expired when it was issued")
+    project = body.get("project")
+    project = project if isinstance(project, dict) else {}
+    return Token(
+        text=text,
+        life=life,
+        project_id=_text(project.get("id")),
+        project_name=_text(project.get("name")),
+        endpoints=tuple(_endpoints(body.get("catalog"))),
+    )
+
+
+def projects_of(body: bytes, *, host: str) -> tuple[VisibleProject, ...]:
+    """Return the projects of a list. Raises CloudError for what is none."""
+    found = _object(body, host).get("projects")
+    if not isinstance(found, list):
+        raise _unusable(host, "an answer that lists no projects")
+    return tuple(
+        VisibleProject(id=one["id"], name=one["name"])
+        for one in found[:_MAX_PROJECTS]
+        if isinstance(one, dict) and isinstance(one.get("id"), str) and isinstance(one.get("name"), str)
+    )
+
+
+def _life(token: Body, answered_at: datetime | None) -> float:
+    """Return for how many seconds the token holds, by IAM's own clock: this host's may be wrong."""
+    expires_at = _moment(token.get("expires_at"))
+    issued_at = _moment(token.get("issued_at")) or answered_at
+    if expires_at is None or issued_at is None:
+        return _UNSAID_LIFE
+    return (expires_at - issued_at).total_seconds()
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value.strip())
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _endpoints(catalogue: object) -> Iterator[ServiceEndpoint]:
+    """Read the public endpoints out of a catalogue; what is not like one is passed over."""
+    for service in catalogue if isinstance(catalogue, list) else []:
+        if not (isinstance(service, dict) and isinstance(service.get("type"), str)):
+            continue
+        listed = service.get("endpoints")
+        for endpoint in listed if isinstance(listed, list) else []:
+            if not isinstance(endpoint, dict) or endpoint.get("interface", "public") != "public":
+                continue
+            url = _text(endpoint.get("url"))
+            if url is not None:
+                region = _text(endpoint.get("region_id")) or _text(endpoint.get("region"))
+                yield ServiceEndpoint(type=service["type"], region=region, url=url)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _object(body: bytes, host: str) -> dict[str, Any]:
+    try:
+        found = json.loads(body, parse_int=str, parse_float=str)  # as text: a number may have any length
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _unusable(host, "an answer that is no JSON object")
+    return found
+
+
+def _unusable(host: str, what: str) -> CloudError:
+    return CloudError(CloudCause.BAD_ANSWER, f"{host} gave {what}; check that auth_url is IAM's")

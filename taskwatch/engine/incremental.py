@@ -1,0 +1,152 @@
+"""Which poll comes next, the whole list or only what may have changed, and what it is asked with.
+
+Invariants:
+- A list of up to two pages is always read whole: that costs no more.
+- The first poll of a run is whole, and so is each after which something was found missing, after the
+  state or the rules were changed by others, and when `full_poll` seconds have passed on the monotonic clock.
+- Only a complete poll moves the line from which the next incremental one reads.
+- The digests of one kind of poll are dropped when another kind changes anything: they would be of an
+  earlier state.
+- No clock is believed that is ahead: the line is never later than the cloud's own Date at that reading.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from taskwatch.engine.ports import Ask, OpenTask, Since
+from taskwatch.model.event import Transition
+from taskwatch.model.project import Check, Digests, Listing
+from taskwatch.model.task import Task, is_ended
+
+DISAGREEMENTS: Final = 3  # in a row, after which whole lists are read for as long as this process lives
+_LAG: Final = timedelta(hours=1)  # by which a task may come onto the list later than one that began after it
+_AHEAD: Final = timedelta(days=1)
+_ROUND_SECONDS: Final = 6 * 3600  # for so long the question stays the same, and equal bytes can be known
+_LONG: Final = 3  # pages
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def since(*, newest: datetime, latest: datetime, date: datetime | None) -> Since:
+    """Return the span in which whatever began since a reading must lie.
+
+    `newest` is the latest creation read so far that was not in the future when it was read, `latest`
+    simply the latest, `date` the time. The end lies beyond all of them: it is there because a start
+    without an end may be refused.
+    """
+    start = min(newest, date or newest) - _LAG
+    end = max(newest, latest, date or latest) + _AHEAD
+    rounded = -(-(end - _EPOCH).total_seconds() // _ROUND_SECONDS) * _ROUND_SECONDS
+    return Since(start=max(start, _EPOCH).replace(microsecond=0), until=_EPOCH + timedelta(seconds=rounded))
+
+
+@dataclass(slots=True)
+class Course:
+    """What this run knows of the polls of one project so far."""
+
+    _newest: datetime | None = None
+    _latest: datetime | None = None
+    _begun: dict[str, datetime | None] | None = None  # when the known open tasks began
+    _whole: Digests | None = None
+    _recent: Digests | None = None
+    full_at: tuple[datetime, float] | None = None  # the last complete whole poll: wall, monotonic
+    _is_stale: bool = False  # what was known of the list is no longer to be built upon
+    _pays: bool = False
+    _checked_at: float | None = None
+    _disagreements: int = 0  # in a row
+    _missing: frozenset[str] = frozenset()  # open tasks that the last poll found nowhere
+    _lost: frozenset[str] = (
+        frozenset()
+    )  # those that a whole list did not show either: not looked for any more
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether incremental polls were found not to say what the whole list says."""
+        return self._disagreements >= DISAGREEMENTS
+
+    def next(self, *, now: float, date: datetime, full_poll: float, checks: bool) -> Ask:
+        """Say what to ask, at this monotonic time and the cloud's time. Without `checks` no check is due."""
+        is_due = self.full_at is None or now - self.full_at[1] >= full_poll
+        if is_due or self._is_stale or not self._pays or self._missing or self._newest is None:
+            is_unchecked = self._checked_at is None or now - self._checked_at >= full_poll
+            return Ask(
+                # What is missing is looked for among all rows.
+                known=None if self._missing else self._whole,
+                open_tasks=self._open(self._missing),
+                checks=checks and not self.has_given_up and (is_unchecked or self._disagreements > 0),
+            )
+        return Ask(
+            known=self._recent,
+            since=since(newest=self._newest, latest=self._latest or self._newest, date=date),
+            open_tasks=self._open((self._begun or {}).keys() - self._lost),
+        )
+
+    def covers(self, step: Transition) -> bool:
+        """Tell whether an incremental poll would have shown this change as soon as the cloud did."""
+        if step.from_status is not None:
+            return not is_ended(step.from_status) and step.task.job_id not in self._lost
+        created_at = step.task.created_at
+        return self._newest is None or (created_at is not None and created_at >= self._newest - _LAG)
+
+    def read(self, ask: Ask, listing: Listing, *, at: datetime, now: float) -> None:
+        """Take what came of the reading, once what it changed is recorded. `at` is the wall clock's time."""
+        self._judge(ask, listing, now)
+        if not listing.complete:
+            return
+        if listing.full:
+            self.full_at = (at, now)
+            self._is_stale = False
+            self._lost |= listing.missing
+            self._missing = frozenset()
+        else:
+            self._missing = listing.missing
+        self._note(listing.changed, listing.cloud_date or at)
+
+    def _judge(self, ask: Ask, listing: Listing, now: float) -> None:
+        if listing.check is not None:
+            self._checked_at = now
+            self._pays = listing.check is Check.PAYS
+            self._disagreements = self._disagreements + 1 if listing.check is Check.DISAGREES else 0
+        elif listing.full and listing.complete and listing.pages < _LONG:
+            self._pays = False
+        elif listing.full and ask.since is not None and not listing.missing:
+            self._pays = False  # too many were looked for one by one
+
+    def _note(self, rows: Iterable[Task], date: datetime) -> None:
+        for row in rows:
+            if row.created_at is not None:
+                self._latest = max(self._latest or row.created_at, row.created_at)
+                self._newest = max(self._newest or row.created_at, row.created_at)
+        if self._newest is not None:
+            self._newest = min(
+                self._newest, date
+            )  # what is said to begin later must not hide what begins sooner
+
+    def follow(self, open_tasks: frozenset[str], rows: Iterable[Task]) -> None:
+        """Take the ids of the open tasks as they are recorded now, and the rows that were read just before."""
+        seen = {row.job_id: row.created_at for row in rows}
+        before = self._begun or {}
+        self._begun = {job_id: seen.get(job_id, before.get(job_id)) for job_id in open_tasks}
+        self._lost = (self._lost & open_tasks) - seen.keys()
+        self._missing &= open_tasks
+
+    def keep(self, ask: Ask, listing: Listing) -> None:
+        """Know the rows of this listing again: the store holds each of them."""
+        if ask.since is None:
+            self._whole = listing.digests
+        else:
+            self._recent = listing.digests
+
+    def forget(self) -> None:
+        """Know no rows any more: the next reading of each kind is compared with the store."""
+        self._whole = self._recent = None
+
+    def begin_anew(self) -> None:
+        """Build upon nothing that was read so far: the next poll reads the whole list."""
+        self.forget()
+        self._is_stale = True
+
+    def _open(self, job_ids: Iterable[str]) -> tuple[OpenTask, ...]:
+        begun = self._begun or {}
+        return tuple(OpenTask(job_id, begun.get(job_id)) for job_id in sorted(job_ids))

@@ -1,0 +1,77 @@
+"""What a poll found, in the shape in which it is recorded: tasks as they are remembered, events with their routes."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from taskwatch.core.detect import Change
+from taskwatch.core.events import baseline_event, task_event
+from taskwatch.core.route import Route, route
+from taskwatch.engine.ports import Routed
+from taskwatch.model.event import Event, Reading, Severity, Transition
+from taskwatch.model.project import Project
+from taskwatch.model.task import Known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """How the changes of one poll are told."""
+
+    project: Project
+    routes: Route
+    failure_severities: tuple[tuple[str, Severity], ...]
+
+    def of(
+        self, changes: Iterable[Change], reading_of: Callable[[Transition], Reading]
+    ) -> tuple[list[Known], list[Routed]]:
+        tasks: list[Known] = []
+        routed: list[Routed] = []
+        for change in changes:
+            known = change.known
+            if change.transition is not None:
+                known = replace(known, sequence=known.sequence + 1)
+                event = task_event(
+                    change.transition,
+                    project=self.project,
+                    sequence=known.sequence,
+                    reading=reading_of(change.transition),
+                    failure_severities=self.failure_severities,
+                )
+                routed.append(self._routed(event, known.task.job_id))
+            tasks.append(known)
+        return tasks, routed
+
+    def of_baseline(self, changes: Sequence[Change], sequence: int, observed_at: datetime) -> Routed:
+        counts = Counter(change.known.task.status for change in changes)
+        event = baseline_event(
+            project=self.project, sequence=sequence, counts=counts, observed_at=observed_at
+        )
+        return self._routed(event, None)
+
+    def _routed(self, event: Event, job_id: str | None) -> Routed:
+        return Routed(event=event, job_id=job_id, hops=route(self.routes, event.attributes))
+
+
+def reading_after(
+    previous: tuple[datetime, float] | None,
+    *,
+    earlier: datetime | None,
+    observed_at: datetime,
+    read_at: float,
+    lateness: float,
+) -> Reading:
+    """Say how far back the reading before this one lies.
+
+    Within a run, from `previous`, the monotonic clock measures the gap. Across runs only the wall clock is
+    left, from `earlier`; such a reading is late by definition.
+    """
+    if previous is not None:
+        gap = read_at - previous[1]
+        return Reading(
+            observed_at=observed_at, previous_observed_at=previous[0], gap_seconds=gap, late=gap > lateness
+        )
+    if earlier is None:
+        return Reading(observed_at=observed_at, previous_observed_at=None, gap_seconds=None, late=False)
+    gap = max(0.0, (observed_at - earlier).total_seconds())
+    return Reading(observed_at=observed_at, previous_observed_at=earlier, gap_seconds=gap, late=True)
