@@ -81,6 +81,8 @@ class CloudError(TaskwatchError):
     request_id: str | None = None
     retry_after: float | None = None  # seconds
     answered_at: datetime | None = None  # by the clock of the host that answered
+    prospect: str = ""  # when it is tried again, where that is not the next poll
+    is_told: bool = False  # the login, which many projects may share, has logged it
 
     def __str__(self) -> str:
-        return self.message
+        return f"{self.message} ({self.prospect})" if self.prospect else self.message

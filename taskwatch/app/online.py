@@ -12,10 +12,11 @@ from taskwatch.clock import Clock
 from taskwatch.config.configuration import Config, WatchedProject
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import DeliveryError
-from taskwatch.errors import CloudError
+from taskwatch.errors import CloudCause, CloudError
 from taskwatch.runtime.naming import Naming
 from taskwatch.telemetry import Logger
 
+_SHOWN: Final = 5
 MAX_SKEW: Final = timedelta(minutes=1)  # signatures are refused from 15 minutes on
 
 
@@ -49,7 +50,8 @@ async def _project(project: WatchedProject, config: Config, clouds: Clouds, cloc
     try:
         glance = await clouds.source(project, config).glance()
     except CloudError as error:
-        return Finding(subject=subject, problem=error.message)
+        unseen = await _unseen(project, config, clouds) if error.cause is CloudCause.LOGIN else None
+        return Finding(subject=subject, problem=unseen or error.message)
     skew = timedelta(0) if glance.cloud_date is None else clock.now() - glance.cloud_date
     if abs(skew) > MAX_SKEW:
         side = "ahead of" if skew > timedelta(0) else "behind"
@@ -60,6 +62,23 @@ async def _project(project: WatchedProject, config: Config, clouds: Clouds, cloc
             f" {project.endpoint.host}; set it (NTP)",
         )
     return Finding(subject=subject, said=f"ok, {glance.tasks} tasks at {project.endpoint.host}")
+
+
+async def _unseen(project: WatchedProject, config: Config, clouds: Clouds) -> str | None:
+    """Say that a login which works does not see the project: IAM answers as to a wrong password then."""
+    try:
+        seen = await clouds.access(project.credential, config).projects(clouds.transport(project))
+    except CloudError:
+        return None
+    project_id = project.project.identity.project_id
+    if any(one.id == project_id for one in seen):
+        return None
+    shown = ", ".join(f"{one.name} ({one.id})" for one in seen[:_SHOWN]) or "none"
+    more = f" and {len(seen) - _SHOWN} more" if len(seen) > _SHOWN else ""
+    return (
+        f"credential {project.credential} logs in, and does not see project_id {project_id}; it sees {shown}{more}:"
+        " write one of these, or give the user access"
+    )
 
 
 async def _receiver(options: ReceiverOptions, clock: Clock, log: Logger) -> Finding:

@@ -1,6 +1,7 @@
 """The boundary of a poll: nothing a project does leaves it, and only edges are logged.
 
-The first failure, each further cause, and the recovery are told; repeats are for debugging.
+The first failure, each further cause, and the recovery are told; repeats are for debugging. A refused
+login is no project's trouble alone: it is told once, by the login.
 """
 
 import asyncio
@@ -31,7 +32,8 @@ class Watch:
         self._unbound_log = log
         self._edge = edge
         self._turn = asyncio.Lock()
-        self._causes: set[str] = set()  # logged since the trouble began; empty: there is none
+        # Causes since the trouble began, and which of them are logged at warning; empty: there is no trouble.
+        self._causes: dict[str, bool] = {}
         self._since = 0.0
         self._trouble: Trouble | None = None
         self._budget: Budget | None = None
@@ -91,6 +93,7 @@ class Watch:
                 http_status=error.http_status,
                 error_code=error.error_code,
                 request_id=error.request_id,
+                is_told=error.is_told,
             )
         except (StoreFailedError, StaleStateError) as error:
             self._fails("poll_not_recorded", cause="store", error=str(error))
@@ -141,21 +144,29 @@ class Watch:
         elif self._causes and (listing.full or _QUARANTINE not in self._causes):
             # A bad row may stand where an incremental poll does not look: only the whole list says that it is gone.
             seconds = round(self._clock.monotonic() - self._since, 1)
-            self._log.info(
-                "project_readable_again", after_seconds=seconds, cause=", ".join(sorted(self._causes))
-            )
+            log = self._log.info if any(self._causes.values()) else self._log.debug
+            log("project_readable_again", after_seconds=seconds, cause=", ".join(sorted(self._causes)))
             self._causes.clear()
             self._trouble = None
             self._edge()
 
-    def _fails(self, event: str, *, cause: str, bug: Exception | None = None, **fields: object) -> None:
+    def _fails(
+        self,
+        event: str,
+        *,
+        cause: str,
+        bug: Exception | None = None,
+        is_told: bool = False,
+        **fields: object,
+    ) -> None:
         is_first = not self._causes
         if is_first:
             self._since = self._clock.monotonic()
         since = self._trouble.since if self._trouble is not None else self._clock.now()
         self._trouble = Trouble(cause=cause, error=str(fields.get("error", "")), since=since)
-        log = self._log.debug if cause in self._causes else self._log.warning
-        self._causes.add(cause)
+        is_logged = self._causes.get(cause, False)
+        log = self._log.debug if is_told or is_logged else self._log.warning
+        self._causes[cause] = is_logged or not is_told
         shown = {name: value for name, value in fields.items() if value is not None}
         log(event, cause=cause, **shown, **({"exc_info": bug} if bug is not None else {}))
         if is_first:

@@ -49,7 +49,8 @@ class Naming:
         try:
             self._ids[named.asked] = await self._ask(named, config)
         except CloudError as error:
-            log = self._log.debug if named.name in self.troubles else self._log.warning
+            is_told = error.is_told or named.name in self.troubles
+            log = self._log.debug if is_told else self._log.warning
             log(
                 "project_not_found",
                 project=named.name,

@@ -15,6 +15,7 @@ from yarl import URL
 
 from taskwatch.clock import SystemClock
 from taskwatch.cloud import iam as iam_module
+from taskwatch.cloud.auth import beside
 from taskwatch.cloud.auth import clouds as clouds_module
 from taskwatch.cloud.auth.account import Account
 from taskwatch.cloud.auth.agency import AgencySource
@@ -447,7 +448,7 @@ async def test_openstacksdk_that_hangs_is_left_behind(
     monkeypatch.setattr(clouds_module, "LOGIN_SECONDS", 1.5)
     cloud = bench.clouds_yaml(monkeypatch, **bench.entry(auth_url=iam.auth_url))
     await cloud.entry()
-    monkeypatch.setattr(clouds_module, "LOGIN_SECONDS", 0.05)
+    monkeypatch.setattr(beside, "LOGIN_SECONDS", 0.05)
     error = await bench.refused(cloud.login(bench.project_id))
     assert error.cause is CloudCause.TIMEOUT
     with pytest.raises(CloudError, match="still at an earlier request"):

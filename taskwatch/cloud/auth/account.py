@@ -12,6 +12,7 @@ Invariants:
 import asyncio
 import re
 from collections import deque
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -102,11 +103,13 @@ def paused(error: CloudError, since: datetime | None, left: float, *, can_change
     change = ", or as soon as what it logs in with changes" if can_change else ""
     return PausedError(
         error.cause,
-        f"{error} ({begun}next try in {left:.0f} s{change})",
+        error.message,
         http_status=error.http_status,
         error_code=error.error_code,
         request_id=error.request_id,
         retry_after=left,
+        prospect=f"{begun}next try in {left:.0f} s{change}",
+        is_told=True,
     )
 
 
@@ -216,12 +219,4 @@ def _is_refusal(error: CloudError) -> bool:
 
 
 def _named(error: CloudError, account: Account) -> CloudError:
-    return CloudError(
-        error.cause,
-        f"credential {account.name}: {error}",
-        http_status=error.http_status,
-        error_code=error.error_code,
-        request_id=error.request_id,
-        retry_after=error.retry_after,
-        answered_at=error.answered_at,
-    )
+    return replace(error, message=f"credential {account.name}: {error.message}", is_told=True)

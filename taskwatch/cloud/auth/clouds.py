@@ -7,23 +7,19 @@ Invariants:
 """
 
 import asyncio
-import hashlib
 import logging
-import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import yaml
 from yarl import URL
 
 from taskwatch.clock import Clock
 from taskwatch.cloud.auth.account import Account, Secrets
 from taskwatch.cloud.auth.aksk import AkskLogin, Keys, Signer
+from taskwatch.cloud.auth.beside import Beside
 from taskwatch.cloud.auth.login import Login, Send, sendable
+from taskwatch.cloud.auth.places import fingerprint, problem_of
 from taskwatch.cloud.auth.renewed import RenewedLogin
 from taskwatch.cloud.errors import Asked, one_line, refusal
 from taskwatch.cloud.iam import LOGIN_SECONDS, Token, VisibleProject, projects_of, token_of
@@ -35,7 +31,6 @@ if TYPE_CHECKING:  # the extra may be missing, and its import takes a second
     from keystoneauth1.session import Session
     from openstack.config.cloud_region import CloudRegion
 
-_MAX_FILE: Final = 1024 * 1024
 _SECRET_WORDS: Final = ("password", "secret", "token", "passcode", "sk", "key", "ak")
 
 T = TypeVar("T")
@@ -57,8 +52,8 @@ class OpenstackCloud:
         self.account = account
         self._cloud = cloud
         self._clock = clock
-        self._reader = _Thread(f"clouds.yaml {account.name}")
-        self._asker = _Thread(f"openstack {account.name}")
+        self._reader = Beside(f"clouds.yaml {account.name}")
+        self._asker = Beside(f"openstack {account.name}")
         self._reading = asyncio.Lock()
         self._read_from: str | None = None
         self._read: CloudEntry | CloudError | None = None
@@ -131,7 +126,7 @@ class OpenstackCloud:
         host, secrets = self._host(), self._secrets()
         place = f"cloud {self._cloud} of clouds.yaml"
         if secrets is None:  # and so nothing can be found in what the error says
-            return CloudError(CloudCause.LOGIN, f"{place}: {_plainly(error)}")
+            return CloudError(CloudCause.LOGIN, f"{place}: {problem_of(error)}")
         asked = Asked(
             host=host,
             credential=str(self.account),
@@ -274,86 +269,6 @@ class _Source:
 
     async def obtain(self, secrets: Secrets) -> Token:  # noqa: ARG002  (openstacksdk reads for itself)
         return await self._cloud.token(self._project_id)
-
-
-class _Thread:
-    """Runs one thing at a time beside the loop. It is a daemon: what hangs in it does not hold up the end."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._thread: threading.Thread | None = None
-
-    async def run(self, ask: Callable[[], T], host: str) -> T:
-        """Return what it returns. Raises CloudError (timeout) when that takes longer than a login may."""
-        if self._thread is not None and self._thread.is_alive():
-            raise CloudError(CloudCause.TIMEOUT, f"{host}: openstacksdk is still at an earlier request")
-        loop = asyncio.get_running_loop()
-        outcome: asyncio.Future[T] = loop.create_future()
-
-        def work() -> None:
-            try:
-                told = ask()
-            except Exception as error:  # noqa: BLE001  (it belongs to whoever waits)
-                _tell(loop, outcome, outcome.set_exception, error)
-            else:
-                _tell(loop, outcome, outcome.set_result, told)
-
-        self._thread = threading.Thread(target=work, name=self._name, daemon=True)
-        self._thread.start()
-        try:
-            async with asyncio.timeout(LOGIN_SECONDS):
-                return await outcome
-        except TimeoutError:
-            pass
-        raise CloudError(CloudCause.TIMEOUT, f"{host}: openstacksdk had no answer within {LOGIN_SECONDS:g} s")
-
-
-def _tell(
-    loop: asyncio.AbstractEventLoop, outcome: "asyncio.Future[T]", tell: Callable[[Any], None], told: object
-) -> None:
-    """Tell the loop, if it still runs and somebody still waits."""
-    with suppress(RuntimeError):  # the loop is closed
-        loop.call_soon_threadsafe(lambda: None if outcome.done() else tell(told))
-
-
-def fingerprint() -> str:
-    """Return what changes when anything changes that openstacksdk would read: files and variables."""
-    digest = hashlib.sha256()
-    for name in sorted(name for name in os.environ if name.startswith("OS_")):
-        digest.update(f"{name}={os.environ[name]}\n".encode("utf-8", "surrogateescape"))
-    for file in _files():
-        with suppress(OSError), file.open("rb") as stream:
-            digest.update(f"{file}\n".encode("utf-8", "surrogateescape") + stream.read(_MAX_FILE))
-    return digest.hexdigest()
-
-
-def _files() -> Iterator[Path]:
-    """Name the places where openstacksdk looks, without importing it."""
-    for name in ("OS_CLIENT_CONFIG_FILE", "OS_CLIENT_SECURE_FILE"):
-        if os.environ.get(name):
-            yield Path(os.environ[name])
-    home = Path(os.environ.get("HOME", "/"))
-    places = (Path(), Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "openstack",
-              home / ".config" / "openstack", Path("/etc/xdg/openstack"), Path("/etc/openstack"))  # fmt: skip
-    for place in places:
-        for kind in ("clouds", "secure"):
-            for ending in ("yaml", "yml", "json"):
-                yield place / f"{kind}.{ending}"
-
-
-def _plainly(error: Exception) -> str:
-    """Say what is wrong with the files, without a word of what they hold."""
-    for file in _files():
-        try:
-            yaml.safe_load(file.read_bytes()[:_MAX_FILE])
-        except OSError:
-            continue  # there is none, or none for us
-        except (yaml.YAMLError, RecursionError) as problem:
-            mark = problem.problem_mark if isinstance(problem, yaml.MarkedYAMLError) else None
-            return f"{file} is no YAML" + ("" if mark is None else f": look at line {mark.line + 1}")
-    if "was not found" in str(error):
-        return "it was not found; check its name, and that the daemon's user can read the file"
-    return f"it cannot be read ({type(error).__name__})"
 
 
 def _host_of(url: str | None) -> str:

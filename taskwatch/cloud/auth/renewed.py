@@ -10,7 +10,7 @@ Invariants:
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from taskwatch.clock import Clock
@@ -163,11 +163,5 @@ class RenewedLogin:
 
 def _refused_again(refusal: CloudError, pause: PausedError) -> CloudError:
     left = pause.retry_after or 0.0
-    return CloudError(
-        refusal.cause,
-        f"{refusal} (a new token was refused as well, or the last one not long ago: next login in {left:.0f} s)",
-        http_status=refusal.http_status,
-        error_code=refusal.error_code,
-        request_id=refusal.request_id,
-        retry_after=left,
-    )
+    prospect = f"a new token was refused as well, or the last one not long ago: next login in {left:.0f} s"
+    return replace(refusal, prospect=prospect, retry_after=left)
