@@ -66,8 +66,6 @@ class TasksClient:
             plan = Recent(ask.since, ask.open_tasks, numbering=self._numbering, hint=self._hint)
             question = (self._numbering, ask.since, ask.open_tasks)
         reading = Reading(plan, question, ask.known, self._caller.asked)
-        if isinstance(plan, Whole):
-            plan.date = lambda: reading.cloud_date
         listing = await self._read(reading)
         if isinstance(plan, Whole) and plan.is_over and plan.list.pages > 1:
             self._hint = plan.list.numbering if plan.failure is None else Numbering.AUTO
@@ -119,8 +117,7 @@ class TasksClient:
         while (place := reading.place) is not None:
             try:
                 answer = await self._caller.get(self._url(place))
-                reading.date = reading.date or answer.date
-                reading.add(place, answer.body)
+                reading.add(place, answer.body, answer.date)
             except CloudError as error:
                 reading.refuse(place, error)
 

@@ -151,7 +151,7 @@ def _unconnected(asked: Asked, error: aiohttp.ClientConnectorError) -> tuple[Clo
                 f"its name cannot be resolved; check {asked.setting} and the name service",
             )
         case _:
-            return CloudCause.NETWORK, f"cannot connect ({_reason(error.os_error)})"
+            return CloudCause.NETWORK, f"cannot connect ({_reason(error.os_error)}); check {asked.setting}, and the firewall"
 
 
 def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:

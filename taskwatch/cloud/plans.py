@@ -12,12 +12,13 @@ how many have ended.
 """
 
 import math
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Collection, Generator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
 from taskwatch.cloud.decode import Page, Row, parse_time
+from taskwatch.cloud.errors import http_date
 from taskwatch.cloud.paging import Numbering, Paging, Reads
 from taskwatch.engine.incremental import since
 from taskwatch.engine.ports import OpenTask, Since
@@ -56,7 +57,7 @@ class Whole:
         self._hint = hint
         self._sought = sought
         self._checks = checks
-        self.date: Callable[[], datetime | None] = lambda: None  # the cloud's time of this reading
+        self.date: str | None = None
         self.list = Paging(configured=numbering, hint=hint)
         self.is_over = False  # all that counts was asked for; what comes then is the check
         self.failure: str | None = None
@@ -86,7 +87,7 @@ class Whole:
         if newest is None:
             self.check = Check.DISAGREES  # nothing to go by
             return
-        asked = since(newest=newest, latest=newest, date=self.date())
+        asked = since(newest=newest, latest=newest, date=http_date(self.date or ""))
         lists = _Lists(asked, numbering=self._numbering, hint=self._hint)
         yield from lists.read()
         if lists.failure is not None:
@@ -118,6 +119,7 @@ class Recent:
         self._numbering = numbering
         self._hint = hint
         self._lists = _Lists(asked, numbering=numbering, hint=hint)
+        self.date: str | None = None
         self.is_full = False
         self.is_over = False
         self.failure: str | None = None

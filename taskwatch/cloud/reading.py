@@ -30,6 +30,8 @@ _NO_DIGESTS: Final = Digests(pages=(), rows=b"", tasks=0)
 class Plan(Protocol):
     """Says what is read: `read` yields places, and what came of it stands in the plan afterwards."""
 
+    date: str | None  # the Date header of the first answer
+
     @property
     def is_full(self) -> bool: ...
     @property
@@ -59,13 +61,12 @@ class Reading:
 
     __slots__ = (
         "_asked", "_bytes", "_failure", "_kept", "_known", "_pages", "_plan", "_quarantined", "_question",
-        "_reads", "_replays", "_rows", "date", "number", "place", "requests",
+        "_reads", "_replays", "_rows", "number", "place", "requests",
     )  # fmt: skip
 
     def __init__(self, plan: Plan, question: Hashable, known: Digests | None, asked: Asked) -> None:
         """`question` stands for all that the plan's questions depend on but the answers."""
         self.requests = 0
-        self.date: str | None = None  # the Date header of the first answer
         self.number = 0  # of pages that were read
         self._plan = plan
         self._question = question
@@ -83,10 +84,12 @@ class Reading:
 
     @property
     def cloud_date(self) -> datetime | None:
-        return http_date(self.date) if self.date else None
+        return http_date(self._plan.date) if self._plan.date else None
 
-    def add(self, place: str, body: bytes) -> None:
-        """Take the page of the place that was named. Raises CloudError when it is none."""
+    def add(self, place: str, body: bytes, date: str | None = None) -> None:
+        """Take the page of the place that was named, with its Date header. Raises CloudError when it is none."""
+        if self._plan.date is None:
+            self._plan.date = date
         if not self._replays:
             self._take(place, body)
             return

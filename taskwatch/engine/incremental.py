@@ -119,9 +119,8 @@ class Course:
                 self._latest = max(self._latest or row.created_at, row.created_at)
                 self._newest = max(self._newest or row.created_at, row.created_at)
         if self._newest is not None:
-            self._newest = min(
-                self._newest, date
-            )  # what is said to begin later must not hide what begins sooner
+            # What is said to begin later must not hide what begins sooner.
+            self._newest = min(self._newest, date)
 
     def follow(self, open_tasks: frozenset[str], rows: Iterable[Task]) -> None:
         """Take the ids of the open tasks as they are recorded now, and the rows that were read just before."""
