@@ -79,6 +79,7 @@ class Poller:
         """`told` is called after each commit that recorded events; it must not block."""
         self.project = project
         self.rules = rules
+        self.stretched = 1.0  # the factor by which intervals are longer than the rules say
         self._source = source
         self._ledger = ledger
         self._routes = routes
@@ -270,7 +271,7 @@ class Poller:
                 earlier=memory.state.observed_at,
                 observed_at=observed_at,
                 read_at=read_at,
-                lateness=self.rules.cadence.lateness(is_active=self.is_active),
+                lateness=self.rules.cadence.lateness(is_active=self.is_active, stretched=self.stretched),
             )
             for previous in (memory.read_at, self._course.full_at)
         )

@@ -56,7 +56,11 @@ class Watch:
     @property
     def _interval(self) -> float:
         """The interval that is kept: longer than the configured one where the rate carries no more."""
-        return self._configured_interval * (1.0 if self._budget is None else self._budget.factor)
+        return self._configured_interval * self._stretched
+
+    @property
+    def _stretched(self) -> float:
+        return 1.0 if self._budget is None else self._budget.factor
 
     def share(self, budget: Budget | None) -> None:
         """Poll at the expense of this budget from now on; None: of none, as when it is watched no more."""
@@ -77,6 +81,7 @@ class Watch:
         Raises only what ends the daemon.
         """
         async with self._turn:
+            self.poller.stretched = self._stretched
             return await self._poll()
 
     async def _poll(self) -> Poll | None:

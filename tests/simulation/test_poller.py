@@ -341,6 +341,15 @@ class TestTheGap:
             assert transition_of(event)["late"] is late
 
     @in_virtual_time
+    async def test_is_not_late_where_the_rate_stretches_the_interval_so_far(self) -> None:
+        for stretched, late in ((1.0, True), (20.0, False)):
+            bench = await Bench().watched(a_task())
+            bench.poller.stretched = stretched
+            await asyncio.sleep(800.0)
+            (event,) = await bench.polled(a_task(status=FAILED))
+            assert transition_of(event)["late"] is late
+
+    @in_virtual_time
     async def test_over_a_restart_is_late_and_measured_by_the_wall_clock(self) -> None:
         bench = await Bench().watched(a_task())
         await asyncio.sleep(60)
