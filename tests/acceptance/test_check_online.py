@@ -1,0 +1,125 @@
+"""`taskwatch check --online`: each thing that can be wrong between an operator and the cloud has an answer of its own."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+import trustme
+
+from taskwatch.simulator.principals import Accounts
+from taskwatch.simulator.server import SimulatedCloud
+from tests.fakes.commands import Ended, taskwatch
+from tests.fakes.webhook_sink import WebhookSink
+
+PASSWORD: Final = "a-right-password"
+
+CONFIGURATION: Final = """\
+store: {{path: taskwatch.db}}
+credentials:
+  otc:
+    type: password
+    auth_url: {auth_url}
+    username: taskwatch
+    user_domain_name: {domain}
+    password: {{file: password}}
+projects:
+  - {{name: prod, endpoint: "{endpoint}", project_id: {project_id}}}
+receivers:
+  - {{name: pipeline, type: webhook, url: "{receiver}"}}
+"""
+
+
+@asynccontextmanager
+async def a_cloud(tls: ssl.SSLContext | None = None, seed: int = 1) -> AsyncIterator[SimulatedCloud]:
+    async with SimulatedCloud(
+        seed=seed, projects=2, accounts=Accounts(password=PASSWORD), ssl_context=tls
+    ) as cloud:
+        yield cloud
+
+
+async def checked(
+    directory: Path,
+    cloud: SimulatedCloud,
+    *,
+    password: str = PASSWORD,
+    endpoint: str | None = None,
+    project_id: str | None = None,
+    receiver: str = "http://127.0.0.1:9/",
+) -> Ended:
+    (directory / "password").write_text(password)
+    (directory / "password").chmod(0o600)
+    (directory / "taskwatch.yaml").write_text(
+        CONFIGURATION.format(
+            auth_url=cloud.auth_url,
+            domain=cloud.identity.home.name,
+            endpoint=endpoint or cloud.url,
+            project_id=project_id or cloud.projects[0].project_id,
+            receiver=receiver,
+        )
+    )
+    ended = await taskwatch("check", "--online", cwd=directory)
+    assert PASSWORD not in ended.out + ended.err
+    return ended
+
+
+def about_project(ended: Ended) -> str:
+    (line,) = [line for line in (ended.out + ended.err).splitlines() if line.startswith("project prod: ")]
+    return line.removeprefix("project prod: ")
+
+
+async def test_what_works_is_said_and_nothing_is_sent_or_recorded(tmp_path: Path) -> None:
+    async with a_cloud() as cloud, WebhookSink() as sink:
+        ended = await checked(tmp_path, cloud, receiver=sink.url)
+        assert about_project(ended).startswith("ok, ")
+        assert "receiver pipeline: ok, nothing was sent" in ended.out
+        assert sink.posts == []
+    assert ended.code == 0
+    assert not (tmp_path / "taskwatch.db").exists()
+
+
+async def test_five_mistakes_have_five_answers_that_say_what_to_change(tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("127.0.0.1")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(tls)
+    answers = {}
+    async with a_cloud() as cloud, a_cloud(seed=1) as other_region, a_cloud(tls) as hidden:
+        answers = {
+            "username, user_domain_name and password": await checked(tmp_path, cloud, password="wrong-one"),
+            "it sees eu-de_": await checked(tmp_path, cloud, project_id="0" * 32),
+            "endpoint is of its region": await checked(tmp_path, cloud, endpoint=other_region.url),
+            "check endpoint, and the firewall": await checked(tmp_path, cloud, endpoint="http://127.0.0.1:9"),
+            "write tls: {ca: FILE}": await checked(tmp_path, hidden),
+        }
+    for words, ended in answers.items():
+        assert words in about_project(ended)
+        assert ended.code == 3
+    assert len({about_project(ended) for ended in answers.values()}) == len(answers)
+
+
+async def test_a_receiver_that_nobody_runs_is_told_of_beside_a_project_that_works(tmp_path: Path) -> None:
+    async with a_cloud() as cloud:
+        ended = await checked(tmp_path, cloud)
+    assert about_project(ended).startswith("ok, ")
+    assert "receiver pipeline: cannot reach 127.0.0.1:9: Connection refused" in ended.err
+    assert ended.code == 3
+
+
+@pytest.mark.parametrize("seconds", [-600, 600])
+async def test_a_clock_that_is_wrong_is_told(tmp_path: Path, seconds: int) -> None:
+    async with a_cloud() as cloud, WebhookSink() as sink:
+        cloud.behave(date_skew_seconds=seconds)
+        ended = await checked(tmp_path, cloud, receiver=sink.url)
+    side = "ahead of" if seconds < 0 else "behind"
+    assert side in about_project(ended)
+    assert "set it (NTP)" in about_project(ended)
+    assert ended.code == 3
+
+
+async def test_a_wrong_file_is_78_and_nobody_is_asked(tmp_path: Path) -> None:
+    async with a_cloud() as cloud:
+        ended = await checked(tmp_path, cloud, project_id="../x")
+        assert sum(cloud.counters.requests.values()) == 0
+    assert ended.code == 78
