@@ -23,7 +23,6 @@ from tests.fakes.pages import ROOT, Block, Command, blocks, commands
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 
 PAGE: Final = (ROOT / "docs" / "install.md").read_text("utf-8")
-GUIDE: Final = (ROOT / "docs" / "guide.md").read_text("utf-8")
 CHECKOUT: Final = "/srv/taskwatch"
 CLOUD, HOOKS = "127.0.0.1:9798", "127.0.0.1:9700"
 SUBSTITUTED: Final = {
@@ -31,7 +30,8 @@ SUBSTITUTED: Final = {
     "gaussdb.eu-de.otc.t-systems.com": CLOUD,
     "0611f1bd8b00d5d32f17c017f15b599f": "91e4a3f488e78a059f97c027995915e9",  # the simulated cloud's
     "https://hooks.example/taskwatch": f"http://{HOOKS}/hook",
-    "https://iam.eu-de.otc.t-systems.com": f"http://{HOOKS}",
+    "https://iam.eu-de.otc.t-systems.com": f"http://{CLOUD}",
+    "OTC00000000001000000000": "OTC00000000001000000001",  # the simulated cloud's
 }
 NEEDED: Final = ("make", "curl", "openssl")
 NOT_RUN: Final = {"git pull": "the checkout of the test is a copy without an origin"}
@@ -46,7 +46,7 @@ LOOKING_SECONDS: Final = 30.0  # a reader who does not see it yet looks again
 COMMAND_SECONDS: Final = 200.0  # for an installation, where no package is cached
 FETCHING: Final = ("make install", "$HOME/taskwatch/bin/pip download")
 PIP_WARNING: Final = re.compile("^WARNING: .*\n", re.MULTILINE)  # of this machine's package indexes
-TOKEN: Final = "simulated-token"
+PASSWORD: Final = "simulated-password"  # that of the simulated cloud
 HOME: Final = "/srv/reader"  # nobody's
 COMMANDS: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOBODY: Final = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
@@ -55,8 +55,8 @@ LEFT: Final = (
     " /usr/local/share/man/man1/taskwatch.1 /etc/systemd/system/taskwatch* /etc/systemd/system/*/taskwatch*"
 )
 
-# The receiver of the webhooks; and the login, which gives the token that the simulated cloud knows.
-RECEIVER: Final = f"""\
+# The receiver of the webhooks.
+RECEIVER: Final = """\
 import http.server
 import json
 import pathlib
@@ -65,17 +65,11 @@ from standardwebhooks import Webhook
 class Receiver(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"])).decode()
-        if self.path.startswith("/v3/auth/tokens"):
-            with open("/srv/logins.jsonl", "a") as logins:
-                print(body.replace("\\n", ""), file=logins)
-            self.send_response(201)
-            self.send_header("X-Subject-Token", {TOKEN!r})
-        else:
-            secret = pathlib.Path("/etc/taskwatch/hook-secret").read_text().strip()
-            Webhook(secret).verify(body, {{name.lower(): value for name, value in self.headers.items()}})
-            with open("/srv/hooks.jsonl", "a") as hooks:
-                print(body, file=hooks)
-            self.send_response(204)
+        secret = pathlib.Path("/etc/taskwatch/hook-secret").read_text().strip()
+        Webhook(secret).verify(body, {name.lower(): value for name, value in self.headers.items()})
+        with open("/srv/hooks.jsonl", "a") as hooks:
+            print(body, file=hooks)
+        self.send_response(204)
         self.end_headers()
 
 http.server.ThreadingHTTPServer(("127.0.0.1", 9700), Receiver).serve_forever()
@@ -88,41 +82,23 @@ class Walked:
 
     said: str
     hooks: list[dict[str, Any]]  # whose signature verified
-    logins: list[dict[str, Any]]
-
-
-def steps() -> list[Block]:
-    """Return the page's blocks in order, with the two files of the guide before the part that asks for them."""
-    before, heading, after = PAGE.partition("\n## 6.")
-    assert heading
-    _, _, section = GUIDE.partition("\n## A real cloud\n")
-    [login, *_] = [block for block in blocks(section) if block.language == "json"]
-    [renew, *_] = [block for block in blocks(section) if block.language == "sh"]
-    return [
-        *blocks(before),
-        Block(language="json", text=f"# /etc/taskwatch/login.json\n{login.text}"),
-        Block(language="sh", text=f"# /etc/taskwatch/renew\n{renew.text}"),
-        *blocks(after),
-    ]
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    """Yield a host with a checkout, a token, a cloud and a receiver, and without taskwatch."""
+    """Yield a host with a checkout, a password, a cloud and a receiver, and without taskwatch."""
     try:
         if missing := [tool for tool in NEEDED if shutil.which(tool) is None]:
             raise CannotBootError(f"not on PATH: {', '.join(missing)}")  # noqa: TRY301 - one way to end
         with booted(tmp_path_factory.mktemp("host")) as box:
             root = Path(f"/proc/{box.pid}/root")
             shutil.copytree(ROOT, root / CHECKOUT[1:], ignore=shutil.ignore_patterns(".*", "__pycache__"))
-            box.write(f"{CHECKOUT}/token", TOKEN)
+            box.write(f"{CHECKOUT}/password", PASSWORD)
             box.run("mv", "/opt/taskwatch", "/srv/simulator")
             box.run("install", "-d", "-o", "65534", HOME)
             box.write("/srv/receiver.py", RECEIVER)
             python = "/srv/simulator/bin/python"
-            simulate = (
-                f"-m taskwatch simulate --listen {CLOUD} --projects 1 --tasks-per-day 0 --token {TOKEN}"
-            )
+            simulate = f"-m taskwatch simulate --listen {CLOUD} --projects 1 --tasks-per-day 0"
             box.run("systemd-run", "--unit=cloud", python, *simulate.split())
             box.run("systemd-run", "--unit=receiver", python, "/srv/receiver.py")
             yield box
@@ -134,14 +110,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 def walked(host: Box) -> Walked:
     """Walk through the page; the first command that does not do what it says ends it."""
     said = ""
-    for step in steps():
+    for step in blocks(PAGE):
         if step.language != "console":
             _write(host, step)
             continue
         for command in commands(_substituted(step.text)):
             if command.text not in NOT_RUN:
                 said += f"\n{command.text}\n{_follow(host, command)}"
-    return Walked(said, _lines(host, "/srv/hooks.jsonl"), _lines(host, "/srv/logins.jsonl"))
+    return Walked(said, _lines(host, "/srv/hooks.jsonl"))
 
 
 def _install(host: Box, variables: str) -> tuple[int, str]:
@@ -152,7 +128,7 @@ def _install(host: Box, variables: str) -> tuple[int, str]:
 
 def _write(host: Box, step: Block) -> None:
     path, _, text = step.text.removeprefix("# ").partition("\n")
-    host.write(path, _substituted(text), mode="0755" if text.startswith("#!") else "0644")
+    host.write(path, _substituted(text))
 
 
 def _substituted(text: str) -> str:
@@ -216,13 +192,8 @@ def test_the_receiver_was_told_and_could_verify_it(walked: Walked) -> None:
 
 
 def test_no_secret_was_printed(walked: Walked) -> None:
-    assert TOKEN not in walked.said
+    assert PASSWORD not in walked.said
     assert "whsec_" not in walked.said.replace("whsec_$(openssl rand -base64 32)", "")
-
-
-def test_the_renewal_logged_in_as_the_guide_says(walked: Walked) -> None:
-    assert walked.logins
-    assert {login["auth"]["identity"]["password"]["user"]["name"] for login in walked.logins} == {"taskwatch"}
 
 
 def test_nothing_is_left_behind(walked: Walked, host: Box) -> None:
