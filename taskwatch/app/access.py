@@ -1,7 +1,7 @@
 """A credential in use: the logins it gives, one for each project, and what IAM says to it."""
 
-from collections.abc import Callable
-from typing import Protocol, assert_never
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar, assert_never
 
 from taskwatch.clock import Clock
 from taskwatch.cloud.auth.account import Account
@@ -29,9 +29,14 @@ from taskwatch.config.schema import (
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.telemetry import Logger
 
+_SHOWN: Final = 5  # projects, in an error
+
 
 class _Closes(Protocol):
     async def close(self) -> None: ...
+
+
+Kept = TypeVar("Kept", bound=RenewedLogin | CloudLogin)
 
 
 class Access:
@@ -80,18 +85,31 @@ class Access:
         """List the projects that this credential can see. Raises CloudError."""
         iam = await self._iam(transport)
         if self._cloud is not None and not await self._signs():
-            return await self._cloud.projects()
+            return await self._cloud.projects(transport.proxy)
         return await iam.projects(self.login(None, transport), signs=await self._signs())
 
     async def project_id(self, name: str, transport: Transport) -> str:
         """Return the id of the project that has this name in the cloud. Raises CloudError."""
-        for project in await self.projects(transport):
+        match self.credential:
+            case PasswordCredential() | AgencyCredential():
+                login = self._renewed(self.credential, Scope(project_name=name), transport)
+                project_id = (await login.token()).project_id
+                if project_id is not None:
+                    self._logins[project_id, transport] = login  # the token is the project's already
+                    return project_id
+        seen = await self.projects(transport)
+        for project in seen:
             if project.name == name:
                 return project.id
-        raise CloudError(
-            CloudCause.NOT_FOUND,
-            f"credential {self._name}: no project {name} is visible to it; check its name, as eu-de_prod, and the"
-            " permissions of the user",
+        raise CloudError(CloudCause.NOT_FOUND, self.unseen(f"project {name}", seen))
+
+    def unseen(self, what: str, seen: Sequence[VisibleProject]) -> str:
+        """Say that a login which works does not see a project, and what it sees instead."""
+        shown = ", ".join(f"{one.name} ({one.id})" for one in seen[:_SHOWN]) or "none"
+        more = f" and {len(seen) - _SHOWN} more" if len(seen) > _SHOWN else ""
+        return (
+            f"credential {self._name} logs in, and does not see {what}; it sees {shown}{more}: write one of these, or"
+            " give the user access"
         )
 
     async def endpoints(self, project_id: str, transport: Transport) -> tuple[ServiceEndpoint, ...]:
@@ -120,30 +138,39 @@ class Access:
                 return AkskLogin(self._signer, project_id=project_id)
             case CloudCredential():
                 assert self._cloud is not None  # noqa: S101 - made for this type
-                return self._kept(self._cloud.login(project_id))
+                return self._kept(self._cloud.login(project_id, transport.proxy))
             case PasswordCredential():
-                source: TokenSource = PasswordSource(
-                    iam=self._iam_at(credential.auth_url, transport),
-                    user=User(name=credential.username, domain_name=credential.user_domain_name),
-                    password=credential.password,
-                    scope=_scope(project_id, credential.user_domain_name),
-                )
+                return self._renewed(credential, _scope(project_id, credential.user_domain_name), transport)
             case AgencyCredential():
-                assert self.via is not None  # noqa: S101 - references.py has told of those without
-                via = self.via.login(None, transport)
-                assert isinstance(via, RenewedLogin | TokenLogin)  # noqa: S101 - of type password or token
-                source = AgencySource(
-                    iam=self._iam_at(credential.auth_url, transport),
-                    via=via,
-                    domain_name=credential.domain_name,
-                    agency_name=credential.agency_name,
-                    scope=_scope(project_id, credential.domain_name),
-                )
+                return self._renewed(credential, _scope(project_id, credential.domain_name), transport)
             case _:
                 assert_never(credential)
+
+    def _renewed(
+        self, credential: PasswordCredential | AgencyCredential, scope: Scope, transport: Transport
+    ) -> RenewedLogin:
+        iam = self._iam_at(credential.auth_url, transport)
+        if isinstance(credential, PasswordCredential):
+            source: TokenSource = PasswordSource(
+                iam=iam,
+                user=User(name=credential.username, domain_name=credential.user_domain_name),
+                password=credential.password,
+                scope=scope,
+            )
+        else:
+            assert self.via is not None  # noqa: S101 - references.py has told of those without
+            via = self.via.login(None, transport)
+            assert isinstance(via, RenewedLogin | TokenLogin)  # noqa: S101 - of type password or token
+            source = AgencySource(
+                iam=iam,
+                via=via,
+                domain_name=credential.domain_name,
+                agency_name=credential.agency_name,
+                scope=scope,
+            )
         return self._kept(RenewedLogin(source, account=self._account, clock=self._clock))
 
-    def _kept(self, login: RenewedLogin | CloudLogin) -> RenewedLogin | CloudLogin:
+    def _kept(self, login: Kept) -> Kept:
         self._opened.append(login)
         return login
 

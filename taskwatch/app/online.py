@@ -1,22 +1,23 @@
 """Whether what is configured works: every project read once, every receiver connected to, nothing told to anybody."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from taskwatch.app import open_notifier
+from taskwatch.app.access import Access
 from taskwatch.app.clouds import Clouds, opened_clouds
 from taskwatch.clock import Clock
-from taskwatch.config.configuration import Config, WatchedProject
+from taskwatch.cloud.iam import VisibleProject
+from taskwatch.config.configuration import Config, NamedProject, WatchedProject, Watching
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.runtime.naming import Naming
 from taskwatch.telemetry import Logger
 
-_SHOWN: Final = 5
 MAX_SKEW: Final = timedelta(minutes=1)  # signatures are refused from 15 minutes on
 
 
@@ -29,29 +30,66 @@ class Finding:
     said: str = ""  # where there is no problem
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a credential can see."""
+
+    access: Access
+    projects: tuple[VisibleProject, ...]
+
+
+Seen = Mapping[str, Sight | None]
+"""By credential; None where nobody could say."""
+
+
 async def examine(config: Config, *, clock: Clock, log: Logger) -> AsyncIterator[Finding]:
-    """Yield what is found, in the order of the configuration, as soon as it is known."""
+    """Yield what is found as soon as it is known: projects that nobody can find, then the others, then receivers."""
     async with opened_clouds(clock, log) as clouds:
+        seen = await _seen(config, clouds)
         naming = Naming(ask=clouds.project_id, log=log)
         await naming.learn(config)
         known = naming.known(config)
         work: list[Awaitable[Finding]] = [
-            *(asyncio.create_task(_project(project, known, clouds, clock)) for project in known.projects),
+            *(
+                asyncio.create_task(_project(project, known, clouds, clock, seen))
+                for project in known.projects
+            ),
             *(asyncio.create_task(_receiver(options, clock, log)) for options in known.receivers),
         ]
-        for name, trouble in naming.troubles.items():
-            yield Finding(subject=f"project {name}", problem=trouble.message)
+        for problem in naming.problems:
+            yield Finding(subject="projects", problem=problem)
+        for named in known.named:
+            yield Finding(
+                subject=f"project {named.name}", problem=_problem(named, naming.troubles[named.name], seen)
+            )
         for finding in work:
             yield await finding
 
 
-async def _project(project: WatchedProject, config: Config, clouds: Clouds, clock: Clock) -> Finding:
+async def _seen(config: Config, clouds: Clouds) -> Seen:
+    """Ask first what each credential can see: to a project that it does not see IAM answers as to a wrong password."""
+    first = {project.credential: project for project in reversed(config.configured)}
+    return dict(
+        await asyncio.gather(*(_seen_by(name, project, config, clouds) for name, project in first.items()))
+    )
+
+
+async def _seen_by(name: str, project: Watching, config: Config, clouds: Clouds) -> tuple[str, Sight | None]:
+    access = clouds.access(name, config)
+    try:
+        return name, Sight(access=access, projects=await access.projects(clouds.transport(project)))
+    except CloudError:
+        return name, None  # the projects themselves will say why
+
+
+async def _project(
+    project: WatchedProject, config: Config, clouds: Clouds, clock: Clock, seen: Seen
+) -> Finding:
     subject = f"project {project.name}"
     try:
         glance = await clouds.source(project, config).glance()
     except CloudError as error:
-        unseen = await _unseen(project, config, clouds) if error.cause is CloudCause.LOGIN else None
-        return Finding(subject=subject, problem=unseen or error.message)
+        return Finding(subject=subject, problem=_problem(project, error, seen))
     skew = timedelta(0) if glance.cloud_date is None else clock.now() - glance.cloud_date
     if abs(skew) > MAX_SKEW:
         side = "ahead of" if skew > timedelta(0) else "behind"
@@ -64,21 +102,20 @@ async def _project(project: WatchedProject, config: Config, clouds: Clouds, cloc
     return Finding(subject=subject, said=f"ok, {glance.tasks} tasks at {project.endpoint.host}")
 
 
-async def _unseen(project: WatchedProject, config: Config, clouds: Clouds) -> str | None:
-    """Say that a login which works does not see the project: IAM answers as to a wrong password then."""
-    try:
-        seen = await clouds.access(project.credential, config).projects(clouds.transport(project))
-    except CloudError:
-        return None
-    project_id = project.project.identity.project_id
-    if any(one.id == project_id for one in seen):
-        return None
-    shown = ", ".join(f"{one.name} ({one.id})" for one in seen[:_SHOWN]) or "none"
-    more = f" and {len(seen) - _SHOWN} more" if len(seen) > _SHOWN else ""
-    return (
-        f"credential {project.credential} logs in, and does not see project_id {project_id}; it sees {shown}{more}:"
-        " write one of these, or give the user access"
-    )
+def _problem(project: WatchedProject | NamedProject, error: CloudError, seen: Seen) -> str:
+    """Say what is wrong, and what of it is known better than from the answer."""
+    sight = seen[project.credential]
+    if sight is None or error.cause not in (CloudCause.LOGIN, CloudCause.NOT_FOUND):
+        return error.message
+    if isinstance(project, NamedProject):
+        is_seen, what = (
+            any(one.name == project.in_cloud for one in sight.projects),
+            f"project {project.in_cloud}",
+        )
+    else:
+        project_id = project.project.identity.project_id
+        is_seen, what = any(one.id == project_id for one in sight.projects), f"project_id {project_id}"
+    return error.message if is_seen else sight.access.unseen(what, sight.projects)
 
 
 async def _receiver(options: ReceiverOptions, clock: Clock, log: Logger) -> Finding:

@@ -51,6 +51,7 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
             named=tuple(project for project in configuration.named if project.name in names),
         )
     if dry_run:
+        telemetry.configure(format_=configuration.log.format, level="error")  # what goes wrong is printed
         return asyncio.run(_glance(configuration, as_json))
     if is_watched(configuration.store.path):
         return _ask(configuration, as_json)

@@ -7,7 +7,7 @@ Invariants:
 
 import base64
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
@@ -35,7 +35,7 @@ _TOO_OLD: Final = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS_AVA
 class Proxy:
     """A proxy as it is now."""
 
-    url: URL
+    url: URL = field(repr=False)
 
     def __str__(self) -> str:
         return f"the proxy {self.url.host_port_subcomponent}"
@@ -46,7 +46,8 @@ class Proxy:
         if self.url.user is None and self.url.password is None:
             return ()
         login = f"{self.url.user or ''}:{self.url.password or ''}".encode()
-        return tuple(text for text in (self.url.password, base64.b64encode(login).decode("ascii")) if text)
+        in_base64 = base64.b64encode(login).decode("ascii")
+        return tuple(text for text in (self.url.user, self.url.password, in_base64) if text)
 
     def is_at(self, error: aiohttp.ClientConnectorError) -> bool:
         return (error.host, error.port) == (self.url.host, self.url.port)

@@ -43,12 +43,12 @@ _DATE_LENGTH: Final = len("Sun, 06 Nov 1994 08:49:37 GMT")
 class Asked:
     """Who was asked and as whom: all that it takes to tell an error well and safely.
 
-    Its owner replaces `secrets` when the login changes; everybody else only reads.
+    Its owner replaces `secrets` for each request, the transport adds those of a proxy; everybody else only reads.
     """
 
     host: str
     credential: str  # in words, as Login says it
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     setting: str = "endpoint"  # what in the configuration names the host
     phase: str = ""  # of the exchange under way, in words
     # Where they are not those of a task list.
@@ -78,7 +78,7 @@ def refusal(asked: Asked, status: int, headers: Mapping[str, str], body: bytes) 
         cause,
         f"{asked.host} answered {status} {words}: {_remedy(asked, cause, status)}",
         http_status=status,
-        error_code=said.code,
+        error_code=said.code if said.code != str(status) else None,  # Keystone says its status twice
         request_id=_header(asked, headers, "X-Request-Id") or said.request_id,
         retry_after=_retry_after(headers),
         answered_at=http_date(headers.get("Date", "")),
@@ -151,7 +151,10 @@ def _unconnected(asked: Asked, error: aiohttp.ClientConnectorError) -> tuple[Clo
                 f"its name cannot be resolved; check {asked.setting} and the name service",
             )
         case _:
-            return CloudCause.NETWORK, f"cannot connect ({_reason(error.os_error)}); check {asked.setting}, and the firewall"
+            return (
+                CloudCause.NETWORK,
+                f"cannot connect ({_reason(error.os_error)}); check {asked.setting}, and the firewall",
+            )
 
 
 def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
@@ -247,7 +250,7 @@ def _remedy(asked: Asked, cause: CloudCause, status: int) -> str:
         case CloudCause.LOGIN:
             return f"check {asked.credential}, and that endpoint is of its region"
         case CloudCause.PERMISSION:
-            return "the credential needs the permission to list the tasks of this project"
+            return "check project_id; the credential needs the permission to list the tasks of this project"
         case CloudCause.NOT_FOUND:
             return "check project_id and endpoint"
         case CloudCause.THROTTLED:

@@ -17,7 +17,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from taskwatch.cloud.auth.login import Authentication, Login
-from taskwatch.cloud.errors import Asked, http_date, one_line
+from taskwatch.cloud.errors import Asked, http_date
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.transport import Answer, Request, Transport
 from taskwatch.errors import CloudCause, CloudError
@@ -47,8 +47,6 @@ class Token:
     text: str = field(repr=False)
     life: float
     project_id: str | None = None
-    project_name: str | None = None
-    endpoints: tuple[ServiceEndpoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +104,7 @@ class Iam:
     def host(self) -> str:
         return URL(self._root).host_port_subcomponent or "IAM"
 
-    async def token_by_password(
-        self, user: User, password: str, scope: Scope, *, catalogue: bool = False
-    ) -> Token:
+    async def token_by_password(self, user: User, password: str, scope: Scope) -> Token:
         """Log in. Raises CloudError."""
         who = {"name": user.name, "password": password, "domain": {"name": user.domain_name}}
         identity = {"methods": ["password"], "password": {"user": who}}
@@ -117,13 +113,11 @@ class Iam:
             f" {scope} is visible to this user"
         )
         asked = self._asked(scope, wrong)
-        request = self._login(identity, scope, catalogue=catalogue)
+        request = self._login(identity, scope)
         answer = await self._send(request, Authentication(secrets=(password,)), asked)
         return _token(answer, asked)
 
-    async def token_by_agency(
-        self, via: Login, *, domain_name: str, agency_name: str, scope: Scope, catalogue: bool = False
-    ) -> Token:
+    async def token_by_agency(self, via: Login, *, domain_name: str, agency_name: str, scope: Scope) -> Token:
         """Assume an agency as `via`. Raises CloudError."""
         role = {"domain_name": domain_name, "agency_name": agency_name}
         identity = {"methods": ["assume_role"], "assume_role": role}
@@ -132,7 +126,7 @@ class Iam:
             f" {scope} is visible to the agency"
         )
         asked = self._asked(scope, wrong)
-        request = self._login(identity, scope, catalogue=catalogue)
+        request = self._login(identity, scope)
         answer = await via.send(request, lambda shown: self._send(request, shown, asked))
         return _token(answer, asked)
 
@@ -141,17 +135,6 @@ class Iam:
         path = "/projects" if signs else "/auth/projects"
         answer = await self._read(path, login, may="list projects")
         return projects_of(answer.body, host=self.host)
-
-    async def project_id(self, login: Login, name: str, *, signs: bool = False) -> str:
-        """Return the id of the project of this name. Raises CloudError (not_found) where none is visible."""
-        for project in await self.projects(login, signs=signs):
-            if project.name == name:
-                return project.id
-        raise CloudError(
-            CloudCause.NOT_FOUND,
-            f"{self.host} lists no project {one_line(self._asked(None, ''), name)}: it is not visible to"
-            f" {login}; check its name, as eu-de_prod",
-        )
 
     async def catalogue(self, login: Login) -> tuple[ServiceEndpoint, ...]:
         """Return where the services are that the login of a project may use. Raises CloudError."""
@@ -163,10 +146,9 @@ class Iam:
         request = Request(url=URL(f"{self._root}{path}", encoded=True))
         return await login.send(request, lambda shown: self._send(request, shown, asked))
 
-    def _login(self, identity: Body, scope: Scope, *, catalogue: bool) -> Request:
-        query = "" if catalogue else "?nocatalog=1"
+    def _login(self, identity: Body, scope: Scope) -> Request:
         return Request(
-            url=URL(f"{self._root}/auth/tokens{query}", encoded=True),
+            url=URL(f"{self._root}/auth/tokens?nocatalog=1", encoded=True),
             method=hdrs.METH_POST,
             headers=_JSON,
             body=json.dumps({"auth": {"identity": identity, "scope": scope.body()}}).encode(),
@@ -229,8 +211,6 @@ def token_of(text: str, body: Body, *, host: str, answered_at: datetime | None =
         text=text,
         life=life,
         project_id=_text(project.get("id")),
-        project_name=_text(project.get("name")),
-        endpoints=tuple(_endpoints(body.get("catalog"))),
     )
 
 

@@ -10,7 +10,7 @@ Invariants:
 import socket
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
@@ -80,8 +80,8 @@ class Request:
 
     url: URL
     method: str = hdrs.METH_GET
-    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
-    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
+    body: bytes | None = field(default=None, repr=False)  # of a login: it holds the password
     expected: int = 200  # the one status that is no refusal
 
 
@@ -89,8 +89,8 @@ class Request:
 class Answer:
     """An answer with the expected status, its body read and inflated."""
 
-    body: bytes
-    headers: Mapping[str, str]  # names in any case
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)  # names in any case; of a login: one of them is the token
 
     @property
     def date(self) -> str | None:
@@ -104,7 +104,7 @@ class Transport:
         """Without `tls` the system's CAs are trusted. `proxy` is a URL, and read again for each request."""
         self._session = session
         self._tls = tls
-        self._proxy = proxy
+        self.proxy = proxy
 
     async def send(self, request: Request, headers: Mapping[str, str], asked: Asked) -> Answer:
         """Send the request with these further headers. Raises CloudError for any other status than the expected.
@@ -113,7 +113,9 @@ class Transport:
         """
         asked.phase = "its certificates were not read yet"
         tls = await self._trusted()
-        proxy = read_proxy(self._proxy) if self._proxy is not None else None
+        proxy = read_proxy(self.proxy) if self.proxy is not None else None
+        if proxy is not None:
+            asked.secrets = (*asked.secrets, *proxy.secrets)  # it may answer in the place of the host
         asked.phase = "no TCP or TLS connection to it yet"
         try:
             async with self._session.request(
@@ -130,13 +132,8 @@ class Transport:
                 if response.status == request.expected:
                     return Answer(body=await read_page(response, asked), headers=response.headers)
                 said = await read_refusal(response)
-                if proxy is None:
-                    failure = refusal(asked, response.status, response.headers, said)
-                else:
-                    hiding = replace(asked, secrets=(*asked.secrets, *proxy.secrets))
-                    failure = refused_by_proxy(asked, proxy, response.status) or refusal(
-                        hiding, response.status, response.headers, said
-                    )
+                by_proxy = None if proxy is None else refused_by_proxy(asked, proxy, response.status)
+                failure = by_proxy or refusal(asked, response.status, response.headers, said)
         except (aiohttp.ClientError, OSError) as error:
             failure = unanswered(asked, error, proxy=proxy, timeouts=self._session.timeout)
         # Raised out here, and so without a context: aiohttp's errors hold the request's headers.

@@ -196,20 +196,25 @@ def why(error: Exception) -> str:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             return _certificate_problem(error.certificate_error)
-        case aiohttp.ClientConnectorDNSError(os_error=NameTimeoutError() as slow):
-            return f"its name cannot be resolved: {slow}"
-        case aiohttp.ClientConnectorDNSError():
-            return "its name cannot be resolved"
         case aiohttp.InvalidURL():
             return "that is no host that can be asked"
         case aiohttp.ClientResponseError():
             return "its answer is no HTTP"
         case aiohttp.ServerDisconnectedError():
             return "it closed the connection without an answer"
-    cause = getattr(error, "os_error", None) or error
+    return _system_word(getattr(error, "os_error", None) or error)
+
+
+def _system_word(cause: Exception) -> str:
     match cause:
         case ForbiddenAddressError():
             return str(cause)
+        case NameTimeoutError():
+            return f"its name cannot be resolved: {cause}"
+        case socket.gaierror():
+            return "its name cannot be resolved"
+        case ssl.SSLCertVerificationError():
+            return _certificate_problem(cause)
         case ssl.SSLError():
             return (cause.reason or "no TLS").replace("_", " ").lower()
         case OSError(errno=int(number)) if number > 0:

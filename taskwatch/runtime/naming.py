@@ -18,11 +18,15 @@ AskId = Callable[[NamedProject, Config], Awaitable[str]]
 
 
 class Naming:
-    """Keeps the ids that were learnt. `troubles` says, by project, why one is still unknown."""
+    """Keeps the ids that were learnt.
+
+    `troubles` says, by project, why one is still unknown; `problems`, a line each, which cannot be watched.
+    """
 
     def __init__(self, *, ask: AskId, log: Logger) -> None:
         """`ask` returns the id of a project, or raises CloudError."""
         self.troubles: dict[str, CloudError] = {}
+        self.problems: tuple[str, ...] = ()
         self._ask = ask
         self._log = log
         self._ids: dict[tuple[str, str], str] = {}
@@ -31,6 +35,7 @@ class Naming:
     def known(self, config: Config) -> Config:
         """Return the configuration with the ids that are known."""
         complete, problems = identified(config, self._ids)
+        self.problems = problems
         for problem in problems:
             if problem not in self._told:
                 self._log.warning("project_not_watched", problem=problem)

@@ -123,3 +123,24 @@ async def test_a_wrong_file_is_78_and_nobody_is_asked(tmp_path: Path) -> None:
         ended = await checked(tmp_path, cloud, project_id="../x")
         assert sum(cloud.counters.requests.values()) == 0
     assert ended.code == 78
+
+
+async def test_two_projects_that_are_not_visible_are_told_as_such_and_not_as_a_wrong_password(
+    tmp_path: Path,
+) -> None:
+    async with a_cloud() as cloud:
+        await checked(tmp_path, cloud)
+        text = (tmp_path / "taskwatch.yaml").read_text()
+        projects = "\n".join(
+            f'  - {{name: p{number}, endpoint: "{cloud.url}", {key}}}'
+            for number, key in enumerate(
+                (f"project_id: {'1' * 32}", f"project_id: {'2' * 32}", "project: eu-de_x")
+            )
+        )
+        (tmp_path / "taskwatch.yaml").write_text(text.replace("receivers:", f"{projects}\nreceivers:"))
+        ended = await taskwatch("check", "--online", cwd=tmp_path)
+    answers = [line for line in ended.err.splitlines() if line.startswith("project p")]
+    assert len(answers) == 3
+    for answer in answers:
+        assert "logs in, and does not see project" in answer
+        assert cloud.projects[0].iam_name in answer

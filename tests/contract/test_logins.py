@@ -215,20 +215,17 @@ async def test_the_projects_of_a_user_are_listed(bench: Bench) -> None:
     ]
 
 
-async def test_a_project_is_found_by_its_name_and_one_that_is_not_there_is_told(bench: Bench) -> None:
-    login, iam = bench.by_password(scope=Scope(domain_name=bench.user.domain_name)), bench.iam()
-    assert await iam.project_id(login, bench.cloud.projects[2].iam_name) == bench.cloud.projects[2].project_id
-    with pytest.raises(CloudError, match="lists no project eu-de_nowhere: it is not visible to") as missing:
-        await iam.project_id(login, "eu-de_nowhere")
-    assert missing.value.cause is CloudCause.NOT_FOUND
+async def test_a_token_by_the_name_of_a_project_says_its_id(bench: Bench) -> None:
+    project = bench.cloud.projects[2]
+    token = await bench.by_password(scope=Scope(project_name=project.iam_name)).token()
+    assert token.project_id == project.project_id
 
 
 async def test_the_catalogue_says_where_the_services_are(bench: Bench) -> None:
-    token = await bench.iam().token_by_password(
-        bench.user, PASSWORD, Scope(project_id=bench.project_id), catalogue=True
-    )
+    login = bench.by_password(scope=Scope(project_id=bench.project_id))
+    listed = await bench.iam().catalogue(login)
     assert ("gaussdb-opengauss", "eu-de", bench.cloud.url) in [
-        (one.type, one.region, one.url) for one in token.endpoints
+        (one.type, one.region, one.url) for one in listed
     ]
 
 
@@ -389,14 +386,13 @@ async def test_the_projects_of_an_entry_that_signs_are_listed_by_iam(
     assert [one.id for one in listed] == [one.project_id for one in bench.cloud.projects]
 
 
-async def test_an_entry_says_its_region_and_its_catalogue(
+async def test_a_token_of_an_entry_says_its_project_and_its_life(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloud = bench.clouds_yaml(monkeypatch, **bench.entry())
     token = await cloud.token(None)
     assert token.project_id == bench.cloud.projects[1].project_id
     assert token.life == pytest.approx(86_400, abs=1)
-    assert "gaussdb-opengauss" in [endpoint.type for endpoint in token.endpoints]
 
 
 async def test_an_entry_that_is_not_there_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -325,7 +325,10 @@ async def test_what_a_proxy_repeats_of_its_login_is_not_shown(session: aiohttp.C
 
 async def test_a_proxy_that_nobody_runs_is_told_as_such(session: aiohttp.ClientSession) -> None:
     error = await _refused(session, "https://gauss.example/", proxy=_proxy("127.0.0.1:1", "u:canary-pw@"))
-    assert str(error) == "gauss.example: the proxy 127.0.0.1:1: cannot connect (Connection refused); check proxy, and the firewall"
+    assert (
+        str(error)
+        == "gauss.example: the proxy 127.0.0.1:1: cannot connect (Connection refused); check proxy, and the firewall"
+    )
 
 
 async def test_a_proxy_whose_place_cannot_be_read_is_an_error_that_names_the_place(

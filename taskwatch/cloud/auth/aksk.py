@@ -32,7 +32,7 @@ _WRONG_BY: Final = timedelta(minutes=5)  # signatures are refused for clocks tha
 class Keys:
     """An access key and its secret key; a temporary one has a security token too."""
 
-    access: str
+    access: str = field(repr=False)
     secret: str = field(repr=False)
     security_token: str | None = field(default=None, repr=False)
 
@@ -141,7 +141,9 @@ class Signer:
         if keys.security_token is not None:
             headers["X-Security-Token"] = keys.security_token
         headers = signed(request, headers, access_key=keys.access, secret_key=keys.secret, now=self._now())
-        return Authentication(headers=headers, secrets=keys.secrets)
+        # A signature can be sent again, by whoever reads it, for as long as its date is taken for now.
+        signature = headers["Authorization"].rpartition("=")[2]
+        return Authentication(headers=headers, secrets=(*keys.secrets, signature))
 
     def _now(self) -> datetime:
         if self._cloud_clock is None:

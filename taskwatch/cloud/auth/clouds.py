@@ -3,7 +3,7 @@
 Invariants:
 - openstacksdk waits, and may wait for ever: it runs in a thread that nobody waits for longer than a
   login may take, and a further one is not begun before it is done.
-- The proxies of the environment are not asked, and no redirect is followed.
+- The configured proxy is asked and those of the environment are not; no redirect is followed.
 """
 
 import asyncio
@@ -21,10 +21,12 @@ from taskwatch.cloud.auth.beside import Beside
 from taskwatch.cloud.auth.login import Login, Send, sendable
 from taskwatch.cloud.auth.places import fingerprint, problem_of
 from taskwatch.cloud.auth.renewed import RenewedLogin
+from taskwatch.cloud.connection import read_proxy
 from taskwatch.cloud.errors import Asked, one_line, refusal
 from taskwatch.cloud.iam import LOGIN_SECONDS, Token, VisibleProject, projects_of, token_of
 from taskwatch.cloud.transport import Answer, Request
 from taskwatch.errors import CloudCause, CloudError
+from taskwatch.secret import Secret
 from taskwatch.telemetry import Logger
 
 if TYPE_CHECKING:  # the extra may be missing, and its import takes a second
@@ -59,9 +61,9 @@ class OpenstackCloud:
         self._read: CloudEntry | CloudError | None = None
         self._signer = Signer(self, account=account, clock=clock, log=log)
 
-    def login(self, project_id: str | None) -> "CloudLogin":
-        """Return the login for a project; without one, for what the entry names."""
-        renewed = RenewedLogin(_Source(self, project_id), account=self.account, clock=self._clock)
+    def login(self, project_id: str | None, proxy: Secret | None = None) -> "CloudLogin":
+        """Return the login for a project, through this proxy; without a project, for what the entry names."""
+        renewed = RenewedLogin(_Source(self, project_id, proxy), account=self.account, clock=self._clock)
         return CloudLogin(self, renewed=renewed, signing=AkskLogin(self._signer, project_id=project_id))
 
     async def entry(self) -> CloudEntry:
@@ -77,13 +79,17 @@ class OpenstackCloud:
             raise CloudError(read.cause, read.message)
         return read
 
-    async def projects(self) -> tuple[VisibleProject, ...]:
+    async def projects(self, proxy: Secret | None = None) -> tuple[VisibleProject, ...]:
         """List the projects that the entry's own login can see. For those that sign, IAM lists them."""
-        return await self._asker.run(lambda: self._told(self._list_projects), self._host())
+        return await self._asker.run(
+            lambda: self._told(lambda: self._list_projects(proxy), proxy), self._host()
+        )
 
-    async def token(self, project_id: str | None) -> Token:
+    async def token(self, project_id: str | None, proxy: Secret | None = None) -> Token:
         """Log in, for this project or what the entry names. Raises CloudError."""
-        return await self._asker.run(lambda: self._told(lambda: self._log_in(project_id)), self._host())
+        return await self._asker.run(
+            lambda: self._told(lambda: self._log_in(project_id, proxy), proxy), self._host()
+        )
 
     def read(self) -> Keys:
         """Return the keys, as they were read last."""
@@ -106,7 +112,7 @@ class OpenstackCloud:
 
     # What follows runs in the thread.
 
-    def _told(self, ask: Callable[[], T]) -> T:
+    def _told(self, ask: Callable[[], T], proxy: Secret | None = None) -> T:
         """Do it, and say in our words why it failed."""
         try:
             return ask()
@@ -117,10 +123,10 @@ class OpenstackCloud:
                 CloudCause.LOGIN, "openstacksdk is not installed: pip install 'taskwatch[openstack]'"
             )
         except Exception as error:  # noqa: BLE001  (plug-ins log in, and they raise what they like)
-            failure = self._failure(error)
+            failure = self._failure(error, proxy)
         raise failure  # out here, and so without a context: the library's errors hold requests
 
-    def _failure(self, error: Exception) -> CloudError:
+    def _failure(self, error: Exception, proxy: Secret | None) -> CloudError:
         from keystoneauth1 import exceptions  # noqa: PLC0415  (the extra)
 
         host, secrets = self._host(), self._secrets()
@@ -130,7 +136,7 @@ class OpenstackCloud:
         asked = Asked(
             host=host,
             credential=str(self.account),
-            secrets=secrets,
+            secrets=secrets if proxy is None else (*secrets, *read_proxy(proxy).secrets),
             setting="auth_url",
             remedies=self._remedies(),
         )
@@ -138,6 +144,8 @@ class OpenstackCloud:
         match error:
             case exceptions.HttpError() if error.response is not None:
                 answer = error.response
+                sent = answer.request.headers.get("X-Auth-Token")  # which it has obtained by itself
+                asked.secrets = asked.secrets if sent is None else (*asked.secrets, str(sent))
                 return refusal(asked, answer.status_code, answer.headers, answer.content[:65536])
             case exceptions.SSLError():
                 return CloudError(CloudCause.TLS, f"{host}: no TLS connection; check cacert in clouds.yaml")
@@ -145,7 +153,8 @@ class OpenstackCloud:
                 return CloudError(CloudCause.TIMEOUT, f"{host}: no answer in time")
             case exceptions.ConnectionError() | exceptions.DiscoveryFailure():
                 return CloudError(
-                    CloudCause.NETWORK, f"{host}: cannot connect; check auth_url in clouds.yaml"
+                    CloudCause.NETWORK,
+                    f"{host}: cannot connect; check auth_url in clouds.yaml, proxy, and the firewall",
                 )
             case exceptions.InvalidResponse():
                 what = "gave an answer without a token, or redirects (not followed)"
@@ -192,13 +201,16 @@ class OpenstackCloud:
             )
         return CloudEntry(auth_url=_first(auth, "auth_url"), region=_first(config, "region_name"), keys=keys)
 
-    def _session(self, region: "CloudRegion") -> "Session":
+    def _session(self, region: "CloudRegion", proxy: Secret | None) -> "Session":
         import requests  # noqa: PLC0415  (comes with the extra)
         from keystoneauth1.session import Session  # noqa: PLC0415  (the extra)
 
         verify, cert = region.get_requests_verify_args()
         plain = requests.Session()
         plain.trust_env = False
+        if proxy is not None:
+            url = str(read_proxy(proxy).url)
+            plain.proxies = {"http": url, "https": url}
         return Session(
             auth=region.get_auth(),
             session=plain,
@@ -209,28 +221,26 @@ class OpenstackCloud:
             connect_retries=0,
         )
 
-    def _log_in(self, project_id: str | None) -> Token:
+    def _log_in(self, project_id: str | None, proxy: Secret | None) -> Token:
         from keystoneauth1.identity.base import BaseIdentityPlugin  # noqa: PLC0415  (the extra)
 
         region = self._region(validate=True, project_id=project_id)
-        session, plugin = self._session(region), region.get_auth()
+        session, plugin = self._session(region, proxy), region.get_auth()
         if not isinstance(plugin, BaseIdentityPlugin):  # a token that somebody made, no login
             return token_of(session.get_token() or "", {}, host=self._host())
         access = plugin.get_access(session)
-        catalogue = access.service_catalog.catalog if access.has_service_catalog() else None
         body = {
             "expires_at": access.expires and access.expires.isoformat(),
             "issued_at": access.issued and access.issued.isoformat(),
-            "project": {"id": access.project_id, "name": access.project_name},
-            "catalog": catalogue,
+            "project": {"id": access.project_id},
         }
         return token_of(access.auth_token or "", body, host=self._host())
 
-    def _list_projects(self) -> tuple[VisibleProject, ...]:
+    def _list_projects(self, proxy: Secret | None) -> tuple[VisibleProject, ...]:
         region = self._region(validate=True)
         root = (region.get_auth_args().get("auth_url") or "").rstrip("/")
         root = root if root.endswith("/v3") else f"{root}/v3"
-        answer = self._session(region).get(f"{root}/auth/projects", authenticated=True)
+        answer = self._session(region, proxy).get(f"{root}/auth/projects", authenticated=True)
         return projects_of(answer.content, host=self._host())
 
 
@@ -260,15 +270,16 @@ class CloudLogin:
 class _Source:
     """Tokens of an entry, for one project."""
 
-    def __init__(self, cloud: OpenstackCloud, project_id: str | None) -> None:
+    def __init__(self, cloud: OpenstackCloud, project_id: str | None, proxy: Secret | None) -> None:
         self._cloud = cloud
         self._project_id = project_id
+        self._proxy = proxy
 
     def secrets(self) -> Secrets:
         return (fingerprint(),)
 
     async def obtain(self, secrets: Secrets) -> Token:  # noqa: ARG002  (openstacksdk reads for itself)
-        return await self._cloud.token(self._project_id)
+        return await self._cloud.token(self._project_id, self._proxy)
 
 
 def _host_of(url: str | None) -> str:
@@ -288,5 +299,5 @@ def _secret_values(section: Mapping[str, Any]) -> Iterator[str]:
     for name, value in section.items():
         if isinstance(value, Mapping):
             yield from _secret_values(value)
-        elif isinstance(value, str) and any(word in name for word in _SECRET_WORDS):
-            yield value
+        elif isinstance(value, str | int | float) and any(word in name for word in _SECRET_WORDS):
+            yield str(value)  # YAML takes a password of digits alone for a number

@@ -15,8 +15,8 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 class Authentication:
     """What says who asks, and what of it no error may show."""
 
-    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
-    secrets: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 Send = Callable[[Authentication], Awaitable[Answer]]
