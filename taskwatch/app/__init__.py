@@ -183,6 +183,9 @@ class _Parts:
     def source(self, project: WatchedProject, config: Config) -> TaskSource:
         return self._clouds.source(project, config)
 
+    async def settle(self, config: Config) -> None:
+        await self._clouds.settle(config)
+
     def watch(self, project: WatchedProject, config: Config, *, daemon: Daemon) -> Watch:
         poller = _poller(
             project,

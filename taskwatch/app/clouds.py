@@ -109,6 +109,16 @@ class Clouds:
         )
         return access
 
+    async def settle(self, config: Config) -> None:
+        """Let go of what this configuration has no use for: logins of credentials that went or changed, their rates."""
+        gone = self._accesses.keys() - config.credentials.keys()
+        left, self._left = [*self._left, *map(self._accesses.pop, gone)], []
+        for place in [place for place in self._limiters if place[0] in gone]:
+            del self._limiters[place]
+            self._budgets.pop(place, None)
+        for access in left:
+            await access.close()
+
     async def close(self) -> None:
         """End the logins that are under way."""
         for access in (*self._accesses.values(), *self._left):

@@ -58,6 +58,10 @@ class Parts(Protocol):
 
     def watch(self, project: WatchedProject, config: Config, *, daemon: "Daemon") -> Watch: ...
 
+    async def settle(self, config: Config) -> None:
+        """Let go of what this configuration has no use for."""
+        ...
+
     def notifier(self, options: ReceiverOptions) -> Notifier: ...
 
     def lane(self, options: ReceiverOptions, notifier: Notifier) -> Lane: ...
@@ -246,6 +250,7 @@ class Daemon:
         former = {name: leaving[old_name] for old_name, name in renamed.items()}
         for options in config.receivers:
             self._switch_receiver(options, opened, after=former.get(options.name))
+        await self._parts.settle(config)
         await self.housekeeper.name_removed()
 
     def _switch_projects(self, old: Config, config: Config) -> None:
