@@ -13,7 +13,7 @@ from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.paging import Numbering
 from taskwatch.cloud.transport import Session, Transport, open_session
-from taskwatch.config.configuration import Config, NamedProject, WatchedProject, Watching
+from taskwatch.config.configuration import Config, Credential, NamedProject, WatchedProject, Watching
 from taskwatch.config.schema import AgencyCredential
 from taskwatch.engine.budget import Budget
 from taskwatch.secret import Secret
@@ -44,7 +44,8 @@ class Clouds:
         self._transports: dict[tuple[Trust, Secret | None], Transport] = {}
         self._accesses: dict[str, Access] = {}
         self._left: list[Access] = []  # of credentials that are configured otherwise now
-        # A rate belongs to a credential at a host.
+        # A rate is the credential's, and holds for each host by itself.
+        self._rates: dict[str, float] = {}
         self._limiters: dict[tuple[str, str], Limiter] = {}
         self._budgets: dict[tuple[str, str], Budget] = {}
 
@@ -58,7 +59,7 @@ class Clouds:
                 transport=transport,
                 endpoint=endpoint,
                 login=self.access(project.credential, config).login(project_id, transport),
-                limiter=self._limiter(project.credential, project.endpoint.host, config),
+                limiter=self._limiter(project.credential, project.endpoint.host),
             ),
             endpoint=endpoint,
             project_id=project_id,
@@ -93,9 +94,10 @@ class Clouds:
     def access(self, name: str, config: Config) -> Access:
         """Return a credential in use."""
         credential = config.credentials[name]
+        self._adopt_rate(name, credential.rate)
         via = self.access(credential.via, config) if isinstance(credential, AgencyCredential) else None
         access = self._accesses.get(name)
-        if access is not None and access.credential == credential and access.via is via:
+        if access is not None and access.via is via and _log_in_alike(access.credential, credential):
             return access
         if access is not None:
             self._left.append(access)
@@ -103,7 +105,7 @@ class Clouds:
             name=name,
             credential=credential,
             via=via,
-            limiter=lambda host: self._limiter(name, host, config),
+            limiter=lambda host: self._limiter(name, host),
             clock=self._clock,
             log=self._log,
         )
@@ -124,10 +126,21 @@ class Clouds:
         for access in (*self._accesses.values(), *self._left):
             await access.close()
 
-    def _limiter(self, credential: str, host: str, config: Config) -> Limiter:
+    def _adopt_rate(self, credential: str, rate: float) -> None:
+        if self._rates.get(credential) == rate:
+            return
+        self._rates[credential] = rate
+        for (name, _), limiter in self._limiters.items():
+            if name == credential:
+                limiter.change(rate)
+
+    def _limiter(self, credential: str, host: str) -> Limiter:
         place = credential, host
-        rate = config.credentials[credential].rate
         if place not in self._limiters:
-            self._limiters[place] = Limiter(rate, self._clock)
-        self._limiters[place].change(rate)
+            self._limiters[place] = Limiter(self._rates[credential], self._clock)
         return self._limiters[place]
+
+
+def _log_in_alike(one: Credential, other: Credential) -> bool:
+    """Tell whether two credentials differ in nothing but their rate."""
+    return one.model_copy(update={"rate": other.rate}) == other

@@ -58,21 +58,24 @@ async def polled(clouds: Clouds, config: Config) -> int:
     return (await clouds.source(config.projects[0], config).fetch(Ask())).rows
 
 
-async def test_a_reload_that_changes_nothing_of_a_credential_needs_no_login(
+async def test_a_reload_that_changes_nothing_of_a_credential_but_its_rate_needs_no_login(
     cloud: SimulatedCloud, clouds: Clouds, tmp_path: Path
 ) -> None:
-    config = configured(tmp_path, cloud)
-    for _ in range(3):
-        assert await polled(clouds, load(config.path, kinds()))
+    for rate in ("20/s", "20/s", "10/s"):
+        assert await polled(clouds, configured(tmp_path, cloud, rate=rate))
     assert sum(cloud.counters.logins_granted.values()) == 1
 
 
-async def test_a_credential_that_is_renamed_or_changed_logs_in_anew(
+async def test_a_credential_that_is_renamed_logs_in_anew_and_one_that_is_spelt_otherwise_does_not(
     cloud: SimulatedCloud, clouds: Clouds, tmp_path: Path
 ) -> None:
-    for name, rate in (("otc", "20/s"), ("other", "20/s"), ("other", "10/s")):
-        assert await polled(clouds, configured(tmp_path, cloud, name=name, rate=rate))
-    assert sum(cloud.counters.logins_granted.values()) == 3
+    for name, auth_url in (
+        ("otc", cloud.auth_url),
+        ("other", cloud.auth_url),
+        ("other", f"{cloud.auth_url}/"),
+    ):
+        assert await polled(clouds, configured(tmp_path, cloud, name=name, auth_url=auth_url))
+    assert sum(cloud.counters.logins_granted.values()) == 2
 
 
 async def test_a_login_under_way_ends_when_its_credential_goes(
