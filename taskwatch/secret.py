@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from taskwatch.errors import SecretUnreadableError
 
 MAX_SECRET_BYTES: Final = 64 * 1024
 _HIDDEN: Final = "[secret]"
+_AS_GO_WRITES_IT: Final = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&"})
 
 
 class Kept(StrEnum):
@@ -84,6 +85,10 @@ class Secret:
                     raise SecretUnreadableError(
                         f"environment variable {self._where} is not set; set it where the daemon is started"
                     )
+                if not value.isascii() and not _is_text(value):
+                    raise SecretUnreadableError(
+                        f"environment variable {self._where} is not UTF-8 text; set it to text"
+                    )
                 return value.strip()
             case Kept.FILE:
                 return _read(
@@ -116,10 +121,26 @@ def hidden(text: str, secrets: Iterable[str], *, shortest: int) -> str:
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return the ways in which those who repeat a secret write it: as it is, in JSON, in a URL, in HTML."""
-    in_json, in_url = json.dumps(secret)[1:-1], quote(secret, safe="")
-    in_lower_case = re.sub("%..", lambda escape: escape[0].lower(), in_url)
-    return {secret, in_json, in_json.replace("/", "\\/"), in_url, in_lower_case, html.escape(secret)}
+    """Return the ways in which those who repeat a secret write it: as it is, in JSON, in a URL, in HTML, in Python."""
+    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    in_json |= {text.translate(_AS_GO_WRITES_IT) for text in in_json} | {
+        text.replace("/", "\\/") for text in in_json
+    }
+    in_url = {
+        quote(secret, safe="", errors="replace"),
+        quote_plus(secret, errors="replace"),
+        quote(secret, errors="replace"),
+    }
+    in_lower_case = {re.sub("%..", lambda escape: escape[0].lower(), text) for text in in_url}
+    return {secret, html.escape(secret), repr(secret)[1:-1], *in_json, *in_url, *in_lower_case}
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # it holds the value
+        return False
+    return True
 
 
 def _without_beginning(text: str, secret: str, *, shortest: int) -> str:

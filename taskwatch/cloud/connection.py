@@ -24,6 +24,8 @@ TIMEOUTS: Final = aiohttp.ClientTimeout(
 )
 
 _PROXY_LOGIN: Final = 407
+_SENT_AS: Final = "latin-1"  # aiohttp's choice for the login of a proxy
+_LOGIN_ENCODINGS: Final = (_SENT_AS, "utf-8")  # a proxy may write it anew
 _OWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_*: nobody we trust has signed it
 _EXPIRED: Final = 10
 _WRONG_HOST: Final = frozenset({62, 64})  # name, address
@@ -45,9 +47,11 @@ class Proxy:
         """What of it no error may show."""
         if self.url.user is None and self.url.password is None:
             return ()
-        login = f"{self.url.user or ''}:{self.url.password or ''}".encode()
-        in_base64 = base64.b64encode(login).decode("ascii")
-        return tuple(text for text in (self.url.user, self.url.password, in_base64) if text)
+        login = f"{self.url.user or ''}:{self.url.password or ''}"
+        in_base64 = (
+            base64.b64encode(login.encode(encoding)).decode("ascii") for encoding in _LOGIN_ENCODINGS
+        )
+        return tuple(text for text in (self.url.user, self.url.password, *in_base64) if text)
 
     def is_at(self, error: aiohttp.ClientConnectorError) -> bool:
         return (error.host, error.port) == (self.url.host, self.url.port)
@@ -65,7 +69,21 @@ def read_proxy(secret: Secret) -> Proxy:
         raise CloudError(
             CloudCause.NETWORK, f"what {secret.place} holds is no proxy; write http://HOST:PORT there"
         )
+    if not all(_is_sendable(text) for text in (url.user, url.password) if text):
+        raise CloudError(
+            CloudCause.NETWORK,
+            f"the user or the password of the proxy in {secret.place} holds letters that cannot be sent to it;"
+            " have it take others",
+        )
     return Proxy(url)
+
+
+def _is_sendable(text: str) -> bool:
+    try:
+        text.encode(_SENT_AS)
+    except UnicodeEncodeError:  # it holds the text
+        return False
+    return True
 
 
 def phases() -> aiohttp.TraceConfig:

@@ -1,6 +1,5 @@
 """The configuration that `taskwatch init` writes: what was found, and in comments what else there is."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,18 +7,31 @@ from dataclasses import dataclass
 from typing import Final
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+:-]*[A-Za-z0-9_./+-]|[A-Za-z0-9]")
+_QUOTED: Final = frozenset('"\\')
 _EXAMPLE: Final = (
-    "  # - {name: prod, project_id: ID, endpoint: https://HOST}   # as the console says, under My Credentials"
+    "  # - {name: prod, project_id: ID}   # as the console says, under My Credentials",
+    "  # - {name: shop, project: eu-de_shop}   # or by its name there",
 )
 
-# The ways to log in, as a reader would write them. The one that is written out is left out of the comments.
-_WAYS: Final[Mapping[str, str]] = {
-    "password": "{type: password, auth_url: https://iam.eu-de.otc.t-systems.com/v3, username: …, user_domain_name: OTC…,"
-    " password: {file: PATH}}",
-    "aksk": "{type: aksk, access_key: {file: PATH}, secret_key: {file: PATH}}   # temporary keys: security_token: {file: PATH}",
-    "token": "{type: token, token: {file: PATH}}   # made and renewed by somebody else, for one project",
-    "agency": "{type: agency, via: NAME, domain_name: OTC…, agency_name: …}   # in another account, as a credential of above",
-    "cloud": "{type: cloud, cloud: NAME}   # an entry of clouds.yaml; needs taskwatch[openstack]",
+# The ways to log in, with what each is for. The one that is written out is left out of the comments.
+_WAYS: Final[Mapping[str, tuple[str, str]]] = {
+    "password": (
+        "a user",
+        "{type: password, auth_url: …, username: …, user_domain_name: …, password: {file: …}}",
+    ),
+    "aksk": (
+        "an access key; a temporary one has a security_token: {file: PATH} too",
+        "{type: aksk, access_key: {file: PATH}, secret_key: {file: PATH}}",
+    ),
+    "token": (
+        "a token for one project, which somebody else makes and renews",
+        "{type: token, token: {file: PATH}}",
+    ),
+    "agency": (
+        "an agency of another account; via is a credential of type password or token",
+        "{type: agency, via: NAME, domain_name: OTC…, agency_name: …}",
+    ),
+    "cloud": ("an entry of clouds.yaml; needs taskwatch[openstack]", "{type: cloud, cloud: NAME}"),
 }
 
 
@@ -43,7 +55,9 @@ class Starter:
     credential: str  # its name
     login: StarterLogin
     projects: Sequence[StarterProject]
-    ca: str | None = None  # a file, where the system does not know who signed the cloud's certificates
+    ca: str | None = (
+        None  # a file, where the system does not know who signed the cloud's certificates; absolute
+    )
 
     def text(self) -> str:
         """Return the file. It can be loaded unless nobody could say the endpoint of any project."""
@@ -57,9 +71,9 @@ class Starter:
                 *self._credential(),
                 "",
                 *self._defaults(),
-                "projects:",
+                "projects:                     # what is watched, by its id or by its name in the cloud",
                 *(self._project(project) for project in self.projects),
-                *([] if self.projects else [_EXAMPLE]),
+                *([] if self.projects else _EXAMPLE),
                 "",
                 "receivers:                    # who is told; without any, the daemon's own log",
                 "  - {name: log, type: log}",
@@ -79,17 +93,20 @@ class Starter:
         for key, value in self.login.items():
             yield f"    {key}: {_value(value)}"
         if any(isinstance(value, Mapping) and "env" in value for value in self.login.values()):
-            yield "    # A service has no such variables: write secrets to files that it alone can read, {file: PATH}."
-        yield "  # Other ways to log in:"
-        for kind, example in _WAYS.items():
+            yield "    # A service has no such variables: write each to a file that it alone can read, {file: PATH}."
+        yield "  # Other ways to log in. With two, `credential: NAME` says which, under defaults or at a project."
+        for kind, (said, example) in _WAYS.items():
             if kind != self.login.get("type"):
-                yield f"  # NAME: {example}"
+                yield f"  # - {said}:"
+                yield f"  #   NAME: {example}"
 
     def _defaults(self) -> Iterator[str]:
         common = self._common_endpoint
         yield "defaults:                     # for all projects; each may say otherwise"
         if common is not None:
             yield f"  endpoint: {_scalar(common)}"
+        else:
+            yield "  # endpoint: https://gaussdb.eu-de.otc.t-systems.com   # where the database service is"
         if self.ca is not None:
             yield f"  tls: {_value({'ca': self.ca})}"
         yield "  interval: {active: 15s, idle: 60s}   # active while any task is running"
@@ -111,5 +128,8 @@ def _value(value: str | Mapping[str, str]) -> str:
 
 
 def _scalar(text: str) -> str:
-    """Write text so that YAML reads it back: as it is where that is safe."""
-    return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+    """Write text so that YAML reads it back: as it is where that is safe, else quoted, on one line."""
+    if _PLAIN.fullmatch(text):
+        return text
+    shown = (one if one.isprintable() and one not in _QUOTED else f"\\U{ord(one):08x}" for one in text)
+    return f'"{"".join(shown)}"'

@@ -104,9 +104,13 @@ def _parts(url: URL) -> set[str]:
     """Return all parts of the URL but its host, as they are written and as they are read."""
     texts = {url.raw_path, url.raw_query_string, url.raw_path_qs, url.path, url.query_string, url.path_qs}
     texts |= {*url.parts, *url.query.keys(), *url.query.values()}
-    if url.user:
-        login = f"{url.user}:{url.password or ''}".encode()
-        texts |= {url.user, url.password or "", base64.b64encode(login).decode("ascii")}
+    if url.user is not None or url.password is not None:
+        login = f"{url.user or ''}:{url.password or ''}"
+        texts |= {url.user or "", url.password or ""}
+        # As receivers get it, and as proxies do; what a proxy cannot be sent it cannot repeat.
+        texts |= {
+            base64.b64encode(login.encode(way, "ignore")).decode("ascii") for way in ("utf-8", "latin-1")
+        }
     return texts
 
 

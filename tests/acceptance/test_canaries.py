@@ -3,12 +3,13 @@
 import asyncio
 import base64
 import json
+import os
 import re
 import shutil
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+import yaml
 from aiohttp import web
 
 import taskwatch
@@ -24,6 +26,7 @@ from tests.fakes.commands import until
 from tests.fakes.daemon import Daemon
 from tests.fakes.in_process import runner
 from tests.fakes.logs import Journald, logs_restored
+from tests.fakes.repeating_cloud import RepeatingCloud
 from tests.fakes.tasks_endpoint import Exchange, Fault, TasksEndpoint, raw, row, status
 from tests.fakes.webhook_sink import Behaviour, WebhookSink, accept, answer
 
@@ -263,8 +266,17 @@ Ask = Callable[..., Awaitable[str]]
 
 @pytest.fixture
 def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scene: Scene) -> Ask:
-    """Run a command in this process, add to the outputs what it says."""
-    command = runner(monkeypatch, capsys, scene.directory)
+    return asking(monkeypatch, capsys, scene.directory, scene.outputs)
+
+
+def asking(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    directory: Path,
+    outputs: dict[str, bytes],
+) -> Ask:
+    """Return what runs a command in this process, and adds to the outputs what it says."""
+    command = runner(monkeypatch, capsys, directory)
 
     async def ask(*arguments: str) -> str:
         try:
@@ -272,7 +284,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sce
             said = ended.out + ended.err
         except Exception as error:  # noqa: BLE001  (--debug raises it, and Python shows it)
             said = "".join(traceback.format_exception(error)) + "".join(capsys.readouterr())
-        scene.outputs[f"{' '.join(arguments)} #{len(scene.outputs)}"] = said.encode()
+        outputs[f"{' '.join(arguments)} #{len(outputs)}"] = said.encode()
         return said
 
     return ask
@@ -420,6 +432,267 @@ async def test_no_mistake_in_a_configuration_shows_a_secret_in_any_command(scene
     assert scene.leaks() == {}
 
 
+# Logins: an IAM, a cloud and a proxy that repeat what they were sent
+
+
+def password(name: str) -> str:
+    """Return a secret with what passwords have: each way to repeat it escapes something else of it."""
+    return f"{CORE} \"{name}\\'ä&<{CORE}>/+=%{CORE}"
+
+
+@dataclass
+class Logins:
+    """A configuration in which everything that logs in meets each way to repeat it."""
+
+    directory: Path
+    cloud: RepeatingCloud
+    generation: int = 1
+    outputs: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "taskwatch.yaml"
+
+    def write(self) -> None:
+        clouds = {way: self._entry(self._iam(way)) for way in OPENSTACK_WAYS}
+        (self.directory / "clouds.yaml").write_text(yaml.safe_dump({"clouds": clouds}))
+        for name, content in UNUSABLE.items():
+            (self.directory / name).write_bytes(content)
+            (self.directory / name).chmod(0o600)
+        self.file.write_text(json.dumps(self.document(), indent=1))
+
+    def document(self) -> dict[str, Any]:
+        credentials, projects = {}, []
+        for name, credential, how in self._all():
+            credentials[name] = {"rate": "1000/s", **credential}
+            identity = {} if "project" in how else {"project_id": name}
+            projects.append({"name": name, "endpoint": self.cloud.url, "credential": name, **identity, **how})
+        credentials["good"] = self._by_password("good", self._iam("good"))
+        return {
+            "store": {"path": "taskwatch.db"},
+            "log": {"format": "json", "level": "debug"},
+            "credentials": credentials,
+            "defaults": {"interval": "200ms", "timeout": "5s"},
+            "projects": projects,
+            "receivers": [{"name": "log", "type": "log"}],
+        }
+
+    def _all(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Yield names, credentials and how their project is read."""
+        for way in STATUSES:
+            yield f"password-{way}", self._by_password(way, self._iam(way)), {}
+            yield f"named-{way}", self._by_token(way, self._iam(way)), {"project": "eu-de_x"}
+            yield f"token-{way}", self._by_password(way, self._iam("good")), {"project_id": f"{way}-t"}
+            yield f"keys-{way}", self._by_keys(way), {"project_id": f"{way}-k"}
+            agency = {"type": "agency", "via": "good", "domain_name": "D", "agency_name": "a"}
+            yield f"agency-{way}", {**agency, "auth_url": self._iam(way)}, {}
+            through = {"proxy": self._proxy(way), "endpoint": "http://behind.example", "project_id": way}
+            yield f"proxy-{way}", {"type": "none"}, through
+        for way in OPENSTACK_WAYS:
+            yield f"cloud-{way}", {"type": "cloud", "cloud": way}, {}
+        yield "no-proxy", {"type": "none"}, {"proxy": {"file": "no-url"}}
+        yield "no-tunnel", {"type": "none"}, {"proxy": self._proxy("x"), "endpoint": "https://behind.example"}
+        nobody = self._proxy("x").replace(self.cloud.host, "127.0.0.1:1")
+        yield "nobody", {"type": "none"}, {"proxy": nobody}
+        secure = {"endpoint": self.cloud.url.replace("http:", "https:")}
+        yield "no-key", {"type": "none"}, {**secure, "tls": {"cert": "no-pem", "key": "no-pem"}}
+        yield "no-ca", {"type": "none"}, {**secure, "tls": {"ca": "no-pem"}}
+        for kept in ({"env": "NO_TEXT"}, {"file": "no-text"}):
+            (kind,) = kept
+            yield f"{kind}-password", {**self._by_password("x", self._iam("401-plain")), "password": kept}, {}
+            yield f"{kind}-sk", {**self._by_keys("x"), "secret_key": kept}, {}
+            yield f"{kind}-ak", {**self._by_keys("x"), "access_key": kept}, {}
+        yield "lines", {**self._by_keys("x"), "security_token": {"file": "two-lines"}}, {}
+
+    def _name(self, name: str) -> str:
+        return f"{name}-{self.generation}"
+
+    def _iam(self, way: str) -> str:
+        return f"{self.cloud.url}/v3" if way == "good" else f"{self.cloud.url}/{way}/v3"
+
+    def _by_password(self, name: str, auth_url: str) -> dict[str, Any]:
+        who = {"username": "u", "user_domain_name": "OTC1", "password": password(self._name(name))}
+        return {"type": "password", "auth_url": auth_url, **who}
+
+    def _by_token(self, name: str, auth_url: str) -> dict[str, Any]:
+        return {"type": "token", "token": secret(self._name(name)), "auth_url": auth_url}
+
+    def _by_keys(self, name: str) -> dict[str, Any]:
+        keys = {"access_key": secret(self._name("AK")), "secret_key": password(self._name(name))}
+        return {"type": "aksk", **keys, "security_token": secret(self._name("ST"))}
+
+    def _proxy(self, way: str) -> str:
+        login = f"{quote(secret('user'), safe='')}:{quote(password(self._name(way)), safe='')}"
+        return f"http://{login}@{self.cloud.host}"
+
+    def _entry(self, auth_url: str) -> dict[str, Any]:
+        who = {"username": "u", "user_domain_name": "OTC1", "password": password(self._name("entry"))}
+        return {"auth": {"auth_url": auth_url, **who, "project_name": "eu-de_x"}, "auth_type": "v3password"}
+
+    def leaks(self) -> dict[str, list[bytes]]:
+        found = {name: found[:3] for name, content in self.outputs.items() if (found := leaks(content))}
+        signatures = [one.encode() for one in self.cloud.signatures]
+        for name, content in self.outputs.items():
+            if signed := [one for one in signatures if one in content]:
+                found[name] = signed[:3]
+        return found
+
+
+STATUSES: Final = (
+    "401-plain", "401-json", "403-nested", "404-go", "407-plain", "400-php", "500-percent", "502-form",
+    "401-python", "200-json", "201-plain", "302-headers", "401-headers", "500-cut", "500-rubbish",
+)  # fmt: skip
+OPENSTACK_WAYS: Final = ("401-json", "403-nested", "500-plain", "302-headers", "500-rubbish")
+UNUSABLE: Final[Mapping[str, bytes]] = {
+    "no-url": f"{CORE}:{CORE}@proxy".encode(),
+    "no-text": f"{CORE}\xff{CORE}".encode("latin-1"),
+    "no-pem": f"-----BEGIN PRIVATE KEY-----\n{CORE * 8}\n-----END PRIVATE KEY-----\n".encode(),
+    "two-lines": f"{CORE}\n{CORE}".encode(),
+}
+
+
+@pytest.fixture
+async def logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Logins]:
+    work = tmp_path / "work"
+    work.mkdir()
+    for name in [name for name in os.environ if name.startswith("OS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_TEXT", os.fsdecode(UNUSABLE["no-text"]))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(work / "clouds.yaml"))
+    async with RepeatingCloud(token=secret("iam-token")) as cloud:
+        logins = Logins(work, cloud)
+        logins.write()
+        yield logins
+
+
+@asynccontextmanager
+async def a_daemon_that_logs_in(logins: Logins, package: Path | None = None) -> AsyncIterator[Daemon]:
+    """Run the daemon until each login has met what repeats it."""
+    daemon = Daemon(logins.file, logins.directory / "log", package=package)
+    words = {f"/{way}" for way in STATUSES}
+    projects = [one["name"] for one in logins.document()["projects"] if "project_id" in one]
+    async with daemon:
+        await until(lambda: logins.cloud.asked >= words, "each repetition", said=daemon.said)
+        await until(
+            lambda: {*projects} <= _unreadable(daemon),
+            "trouble everywhere",
+            said=lambda: str(sorted({*projects} - _unreadable(daemon))),
+        )
+        yield daemon
+    logins.outputs["log"] = daemon.log.read_bytes()
+    for file in logins.directory.glob("taskwatch.db*"):
+        logins.outputs[f"file {file.name}"] = file.read_bytes()
+
+
+def _unreadable(daemon: Daemon) -> set[str]:
+    lines = (json.loads(line) for line in daemon.said().splitlines(keepends=True) if line.endswith("\n"))
+    return {line["project"] for line in lines if line["event"] == "project_unreadable"}
+
+
+@pytest.mark.timeout(180)  # a hundred logins, again for each command
+@pytest.mark.filterwarnings("ignore:Support for InfluxDB")  # openstacksdk warns of itself
+async def test_nothing_that_comes_out_of_logins_holds_a_secret(
+    logins: Logins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = asking(monkeypatch, capsys, logins.directory, logins.outputs)
+    with logs_restored():
+        async with a_daemon_that_logs_in(logins) as daemon:
+            logins.outputs["arguments"] = arguments_of(daemon)
+            for command in (("check", "--online"), ("projects",), ("projects", "--json"), ("poll",)):
+                await ask("--debug", *command)
+            logins.generation = 2
+            logins.write()
+            assert "password changed" in await ask("reload")
+            await daemon.kill(signal.SIGTERM)
+        for command in (("check",), ("check", "--online"), ("poll",), ("poll", "--dry-run"), ("projects",)):
+            await ask(*command)
+            await ask("--debug", *command)
+
+    assert logins.leaks() == {}
+    everything = b"".join(logins.outputs.values())
+    for word in (b"[secret]", b"X-Auth-Token", b"Proxy-Authorization", b"Signature", b"X-Security-Token",
+                 b"login_refused", b"is not UTF-8 text", b"configuration_reloaded"):  # fmt: skip
+        assert word in everything, f"nobody repeated what this test is about: {word!r}"
+
+
+ENVIRONMENTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "password": {"OS_USERNAME": "u", "OS_USER_DOMAIN_NAME": "OTC1", "OS_PASSWORD": password("env")},
+    "keys": {
+        "OS_ACCESS_KEY": secret("AK"), "OS_SECRET_KEY": password("SK"), "OS_SECURITY_TOKEN": secret("ST"),
+    },
+    "token": {"OS_TOKEN": secret("token")},
+    "half": {"OS_PASSWORD": password("half")},
+    "no text": {"OS_USERNAME": "u", "OS_USER_DOMAIN_NAME": "OTC1", "OS_PASSWORD": f"{CORE}\udcff{CORE}"},
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Support for InfluxDB")
+@pytest.mark.parametrize("variables", ENVIRONMENTS.values(), ids=ENVIRONMENTS.keys())
+async def test_init_shows_and_writes_no_secret(
+    logins: Logins,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: Mapping[str, str],
+) -> None:
+    ask = asking(monkeypatch, capsys, logins.directory, logins.outputs)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    urls = [logins.cloud.url, *(f"{logins.cloud.url}/{way}/v3" for way in STATUSES)]
+    urls += [logins.cloud.url.replace("//", f"//{CORE}:{CORE}@"), f"{CORE}://{CORE}"]
+    with logs_restored():
+        for number, url in enumerate(urls):
+            monkeypatch.setenv("OS_AUTH_URL", url)
+            await ask("init", "--config", f"plain-{number}.yaml")
+            await ask("--debug", "init", "--config", f"debug-{number}.yaml")
+        shown = await commands.taskwatch("init", "--config", "real.yaml", cwd=logins.directory)
+    logins.outputs["a process"] = (shown.out + shown.err).encode()
+    for file in (*logins.directory.glob("plain-*"), *logins.directory.glob("debug-*")):
+        logins.outputs[f"file {file.name}"] = file.read_bytes()
+
+    assert logins.leaks() == {}
+
+
+CLOUDS: Final = (
+    "clouds: {mine: {auth: {password: *" + CORE + "}}}",
+    f"clouds:\n  mine:\n    auth: {{password: '{CORE}\n",
+    f"clouds: {{mine: {{auth: {secret('x')}}}}}",
+    f"clouds: {{mine: {secret('x')}}}",
+    f"clouds: {secret('x')}",
+    f"clouds: {{mine: {{auth: {{password: [{CORE}, {CORE}]}}}}}}",
+    f"clouds: {{mine: {{auth_type: no-such-type, auth: {{password: {CORE}}}}}}}",
+    f"clouds: {{mine: {{auth: {{auth_url: 'http://u:{CORE}@h:x/', username: u, password: {CORE}-long}}}}}}",
+    f"clouds: {{mine: {{profile: '{CORE}', auth: {{token: {CORE}-long}}}}}}",
+    f"clouds: {{mine: {{auth_type: token, auth: {{auth_url: 'http://127.0.0.1:1', token: \"{CORE}\\n{CORE}\"}}}}}}",
+    f"clouds: {{mine: {{ak: {CORE}ä, sk: {secret('SK')}, auth: {{auth_url: 'http://127.0.0.1:1/v3'}}}}}}",
+    f"{CORE}: \t{{{CORE}",
+)
+
+
+@pytest.mark.filterwarnings("ignore:Support for InfluxDB")
+async def test_no_mistake_in_clouds_yaml_shows_a_secret(
+    logins: Logins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask = asking(monkeypatch, capsys, logins.directory, logins.outputs)
+    one = {"name": "p", "project_id": "p", "endpoint": logins.cloud.url}
+    logins.file.write_text(
+        json.dumps({"credentials": {"c": {"type": "cloud", "cloud": "mine"}}, "projects": [one]})
+    )
+    with logs_restored():
+        for mistake in CLOUDS:
+            (logins.directory / "clouds.yaml").write_text(mistake)
+            for command in (
+                ("check", "--online"),
+                ("poll", "--dry-run"),
+                ("init", "--cloud", "mine", "-c", "x.yaml"),
+            ):
+                said = await ask(*command)
+                assert "clouds.yaml" in said or "credential" in said
+                await ask("--debug", *command)
+            assert not (logins.directory / "x.yaml").exists()
+
+    assert logins.leaks() == {}
+
+
 # The demo, and the test itself
 
 
@@ -445,22 +718,51 @@ def written_by_the_demo(directory: Path) -> tuple[str, dict[str, bytes]]:
 PLANTED: Final[Mapping[str, tuple[str, str, str]]] = {
     "a refusal as it came": ("secret.py", "text.replace(secret, _HIDDEN)", "text"),
     "half of a secret": ("secret.py", "return text[:start] + _HIDDEN", "return text"),
-    "an escaped secret": ("secret.py", "return {secret, in_json, ", "return {secret} or {in_json, "),
-    "the whole URL": ("notifiers/http.py", 'f"cannot reach {host}', 'f"cannot reach {url}'),
+    "an escaped secret": ("secret.py", "return {secret, html", "return {secret} or {html"),
+    "the whole URL": ("notifiers/http.py", "unconnected(host, ", "unconnected(way.url, "),
 }
 
 
 @pytest.mark.parametrize("planted", PLANTED.values(), ids=PLANTED.keys())
 async def test_a_planted_leak_is_found(scene: Scene, tmp_path: Path, planted: tuple[str, str, str]) -> None:
-    module, right, wrong = planted
-    shutil.copytree(Path(taskwatch.__file__).parent, tmp_path / "copy" / "taskwatch")
-    file = tmp_path / "copy" / "taskwatch" / module
-    source = file.read_text()
-    assert source.count(right) == 1, "the planted bug no longer fits the code"
-    file.write_text(source.replace(right, wrong))
-
-    async with a_daemon_in_trouble(scene, package=tmp_path / "copy") as daemon:
+    async with a_daemon_in_trouble(scene, package=planted_in_a_copy(tmp_path, *planted)) as daemon:
         await daemon.kill(signal.SIGTERM)
     scene.collect(daemon)
 
     assert scene.leaks().keys() >= {"log", "file taskwatch.db"}
+
+
+PLANTED_IN_LOGINS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "the body of a login": ("cloud/iam.py", "Authentication(secrets=(password,))", "Authentication()"),
+    "a signature": ("cloud/auth/aksk.py", "secrets=(*keys.secrets, signature)", "secrets=keys.secrets"),
+    "the login of a proxy": (
+        "cloud/connection.py",
+        "for text in (self.url.user, self.url.password, *in_base64)",
+        "for text in ()",
+    ),
+    "the URL of a proxy": (
+        "cloud/connection.py",
+        'f"the proxy {self.url.host_port_subcomponent}"',
+        'f"the proxy {self.url}"',
+    ),
+}
+
+
+@pytest.mark.parametrize("planted", PLANTED_IN_LOGINS.values(), ids=PLANTED_IN_LOGINS.keys())
+async def test_a_leak_planted_in_logins_is_found(
+    logins: Logins, tmp_path: Path, planted: tuple[str, str, str]
+) -> None:
+    async with a_daemon_that_logs_in(logins, planted_in_a_copy(tmp_path, *planted)) as daemon:
+        await daemon.kill(signal.SIGTERM)
+
+    assert logins.leaks().keys() >= {"log"}
+
+
+def planted_in_a_copy(directory: Path, module: str, right: str, wrong: str) -> Path:
+    """Return a copy of the package with this bug."""
+    shutil.copytree(Path(taskwatch.__file__).parent, directory / "copy" / "taskwatch")
+    file = directory / "copy" / "taskwatch" / module
+    source = file.read_text()
+    assert source.count(right) == 1, "the planted bug no longer fits the code"
+    file.write_text(source.replace(right, wrong))
+    return directory / "copy"

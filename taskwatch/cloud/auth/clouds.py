@@ -199,7 +199,13 @@ class OpenstackCloud:
                 secret=secret,
                 security_token=token and sendable(token, said="security_token"),
             )
-        return CloudEntry(auth_url=_first(auth, "auth_url"), region=_first(config, "region_name"), keys=keys)
+        auth_url = _first(auth, "auth_url")
+        if auth_url is not None and not _is_place(auth_url):
+            raise CloudError(
+                CloudCause.LOGIN,
+                f"cloud {self._cloud} of clouds.yaml: auth_url is no URL of a login service; write https://HOST/v3",
+            )
+        return CloudEntry(auth_url=auth_url, region=_first(config, "region_name"), keys=keys)
 
     def _session(self, region: "CloudRegion", proxy: Secret | None) -> "Session":
         import requests  # noqa: PLC0415  (comes with the extra)
@@ -280,6 +286,15 @@ class _Source:
 
     async def obtain(self, secrets: Secrets) -> Token:  # noqa: ARG002  (openstacksdk reads for itself)
         return await self._cloud.token(self._project_id, self._proxy)
+
+
+def _is_place(text: str) -> bool:
+    """Tell whether it is a URL, and without a user and a password: who logs in stands beside it."""
+    try:
+        url = URL(text)
+    except ValueError:  # it holds the text
+        return False
+    return url.scheme in ("http", "https") and bool(url.host) and url.user is None and url.password is None
 
 
 def _host_of(url: str | None) -> str:
