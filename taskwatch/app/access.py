@@ -47,19 +47,24 @@ class Access:
         *,
         name: str,
         credential: Credential,
+        account: Account,
         via: "Access | None",
         limiter: Callable[[str], Limiter],
         clock: Clock,
         log: Logger,
     ) -> None:
-        """`via` is the credential that an agency is assumed with; `limiter` gives the rate at a host."""
+        """`account` is whom the refusals are counted for; `via` is the credential that an agency is assumed with.
+
+        `limiter` gives the rate at a host.
+        """
         self.credential = credential
         self.via = via
         self._name = name
         self._limiter = limiter
         self._clock = clock
-        self._account = Account(name=name, clock=clock, log=log)
+        self._account = account
         self._logins: dict[tuple[str | None, Transport], Login] = {}
+        self._by_name: dict[tuple[str, Transport], RenewedLogin] = {}  # one each: a refusal is the name's
         self._opened: list[_Closes] = []
         self._signer: Signer | None = None
         self._cloud: OpenstackCloud | None = None
@@ -84,15 +89,16 @@ class Access:
     async def projects(self, transport: Transport) -> tuple[VisibleProject, ...]:
         """List the projects that this credential can see. Raises CloudError."""
         iam = await self._iam(transport)
-        if self._cloud is not None and not await self._signs():
-            return await self._cloud.projects(transport.proxy)
         return await iam.projects(self.login(None, transport), signs=await self._signs())
 
     async def project_id(self, name: str, transport: Transport) -> str:
         """Return the id of the project that has this name in the cloud. Raises CloudError."""
         match self.credential:
             case PasswordCredential() | AgencyCredential():
-                login = self._renewed(self.credential, Scope(project_name=name), transport)
+                login = self._by_name.get((name, transport))
+                if login is None:
+                    login = self._renewed(self.credential, Scope(project_name=name), transport)
+                    self._by_name[name, transport] = login
                 project_id = (await login.token()).project_id
                 if project_id is not None:
                     self._logins[project_id, transport] = login  # the token is the project's already

@@ -5,16 +5,32 @@ It outlives a reload: a login that is configured as before keeps its tokens, a r
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import assert_never
 
 from taskwatch.app.access import Access
 from taskwatch.clock import Clock
+from taskwatch.cloud.auth.account import Account
 from taskwatch.cloud.caller import Caller
 from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.paging import Numbering
 from taskwatch.cloud.transport import Session, Transport, open_session
-from taskwatch.config.configuration import Config, Credential, NamedProject, WatchedProject, Watching
-from taskwatch.config.schema import AgencyCredential
+from taskwatch.config.configuration import (
+    Config,
+    Credential,
+    NamedProject,
+    WatchedProject,
+    Watching,
+    log_in_alike,
+)
+from taskwatch.config.schema import (
+    AgencyCredential,
+    AkskCredential,
+    CloudCredential,
+    NoCredential,
+    PasswordCredential,
+    TokenCredential,
+)
 from taskwatch.engine.budget import Budget
 from taskwatch.secret import Secret
 from taskwatch.telemetry import Logger
@@ -43,6 +59,7 @@ class Clouds:
         self._tls = TlsPool(log=log)
         self._transports: dict[tuple[Trust, Secret | None], Transport] = {}
         self._accesses: dict[str, Access] = {}
+        self._accounts: dict[tuple[str, str], Account] = {}  # as few as anybody has ever configured
         self._left: list[Access] = []  # of credentials that are configured otherwise now
         # A rate is the credential's, and holds for each host by itself.
         self._rates: dict[str, float] = {}
@@ -97,13 +114,14 @@ class Clouds:
         self._adopt_rate(name, credential.rate)
         via = self.access(credential.via, config) if isinstance(credential, AgencyCredential) else None
         access = self._accesses.get(name)
-        if access is not None and access.via is via and _log_in_alike(access.credential, credential):
+        if access is not None and access.via is via and log_in_alike(access.credential, credential):
             return access
         if access is not None:
             self._left.append(access)
         access = self._accesses[name] = Access(
             name=name,
             credential=credential,
+            account=self._account(name, credential),
             via=via,
             limiter=lambda host: self._limiter(name, host),
             clock=self._clock,
@@ -126,6 +144,13 @@ class Clouds:
         for access in (*self._accesses.values(), *self._left):
             await access.close()
 
+    def _account(self, name: str, credential: Credential) -> Account:
+        """Return the account of who logs in: refusals count over a reload, for whoever counts them there goes on."""
+        key = name, _who(credential)
+        if key not in self._accounts:
+            self._accounts[key] = Account(name=name, clock=self._clock, log=self._log)
+        return self._accounts[key]
+
     def _adopt_rate(self, credential: str, rate: float) -> None:
         if self._rates.get(credential) == rate:
             return
@@ -141,6 +166,18 @@ class Clouds:
         return self._limiters[place]
 
 
-def _log_in_alike(one: Credential, other: Credential) -> bool:
-    """Tell whether two credentials differ in nothing but their rate."""
-    return one.model_copy(update={"rate": other.rate}) == other
+def _who(credential: Credential) -> str:
+    """Say who logs in, whatever with."""
+    match credential:
+        case PasswordCredential():
+            return f"{credential.auth_url} {credential.user_domain_name} {credential.username}"
+        case AkskCredential():
+            return repr(credential.access_key)
+        case AgencyCredential():
+            return f"{credential.auth_url} {credential.domain_name} {credential.agency_name}"
+        case CloudCredential():
+            return credential.cloud
+        case TokenCredential() | NoCredential():
+            return credential.type
+        case _:
+            assert_never(credential)

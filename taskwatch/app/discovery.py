@@ -12,6 +12,7 @@ from yarl import URL
 
 from taskwatch.app.access import Access
 from taskwatch.clock import Clock
+from taskwatch.cloud.auth.account import Account
 from taskwatch.cloud.auth.login import Authentication, Login
 from taskwatch.cloud.errors import Asked
 from taskwatch.cloud.iam import ServiceEndpoint, VisibleProject
@@ -53,6 +54,7 @@ async def discover(starter: Starter, *, clock: Clock, log: Logger) -> Discovery:
     access = Access(
         name=starter.credential,
         credential=credential,
+        account=Account(name=starter.credential, clock=clock, log=log),
         via=None,
         limiter=lambda _: limiter,
         clock=clock,

@@ -40,6 +40,11 @@ Credential = (
 )
 
 
+def log_in_alike(one: Credential, other: Credential) -> bool:
+    """Tell whether two credentials differ in nothing but their rate."""
+    return one.model_copy(update={"rate": other.rate}) == other
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watching:
     """How a project is watched, whoever it is."""

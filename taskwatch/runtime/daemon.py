@@ -190,11 +190,15 @@ class Daemon:
         """Ask once for the ids of projects that are configured by name; return why some are still unknown."""
         if self.config.named and await self._naming.learn(self.config):
             async with self._reloading:
-                await self._switch(self._naming.known(self.config), {})
+                old, self.config = self.config, self._naming.known(self.config)
+                self._switch_projects(old, self.config)
         return self._naming.troubles
 
     async def _learn_names(self) -> float:
-        await self.learn_names()
+        try:
+            await self.learn_names()
+        except Exception as error:  # noqa: BLE001  (a mistake of ours in a name must not end the watch)
+            self._log.error("names_not_learnt", exc_info=error)
         return AGAIN_SECONDS if self.config.named else DAY_SECONDS  # a reload hastens it
 
     async def _warn(self, config: Config) -> None:

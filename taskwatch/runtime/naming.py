@@ -8,11 +8,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from taskwatch.config.configuration import Config, NamedProject, identified
+from taskwatch.config.configuration import Config, Credential, NamedProject, identified, log_in_alike
 from taskwatch.errors import CloudError
 from taskwatch.telemetry import Logger
 
-AGAIN_SECONDS: Final = 30.0  # a login that is refused has a longer pause of its own
+AGAIN_SECONDS: Final = (
+    30.0  # a login that was refused has a longer pause of its own, in which nobody is asked
+)
 
 AskId = Callable[[NamedProject, Config], Awaitable[str]]
 
@@ -30,10 +32,12 @@ class Naming:
         self._ask = ask
         self._log = log
         self._ids: dict[tuple[str, str], str] = {}
+        self._credentials: dict[str, Credential] = {}  # as they were when it was last asked what is known
         self._told: set[str] = set()  # problems, once each
 
     def known(self, config: Config) -> Config:
         """Return the configuration with the ids that are known."""
+        self._forget_changed(config)
         complete, problems = identified(config, self._ids)
         self.problems = problems
         for problem in problems:
@@ -41,6 +45,14 @@ class Naming:
                 self._log.warning("project_not_watched", problem=problem)
         self._told.update(problems)
         return complete
+
+    def _forget_changed(self, config: Config) -> None:
+        """Forget what other logins have said: each account has a project of the name that its region has."""
+        for name, credential in config.credentials.items():
+            before = self._credentials.get(name)
+            if before is not None and not log_in_alike(before, credential):
+                self._ids = {asked: found for asked, found in self._ids.items() if asked[0] != name}
+        self._credentials = dict(config.credentials)
 
     async def learn(self, config: Config) -> bool:
         """Ask for the ids that are not known; tell whether any was learnt."""

@@ -372,7 +372,8 @@ async def test_a_changed_entry_counts_at_once(bench: Bench, monkeypatch: pytest.
 
 
 async def test_the_projects_of_an_entry_are_listed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    listed = await bench.clouds_yaml(monkeypatch, **bench.entry()).projects()
+    cloud = bench.clouds_yaml(monkeypatch, **bench.entry())
+    listed = await bench.iam((await cloud.entry()).auth_url).projects(cloud.login(None))
     assert [one.id for one in listed] == [one.project_id for one in bench.cloud.projects]
 
 

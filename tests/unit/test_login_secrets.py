@@ -98,7 +98,7 @@ def test_neither_a_credential_nor_what_it_gives_access_to_shows_its_secrets(
     adapter: TypeAdapter[Credential] = TypeAdapter(AnyCredential)
     credential = adapter.validate_python({"type": kind, **keys}, context=Path())
     access = Access(
-        name="otc", credential=credential, via=None, limiter=lambda _: Limiter(1, CLOCK), clock=CLOCK,
+        name="otc", credential=credential, account=_account(), via=None, limiter=lambda _: Limiter(1, CLOCK), clock=CLOCK,
         log=structlog.get_logger(),
     )  # fmt: skip
     assert CORE not in f"{credential} {credential!r} {access} {access!r} {vars(access)}"

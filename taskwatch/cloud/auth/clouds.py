@@ -23,7 +23,7 @@ from taskwatch.cloud.auth.places import fingerprint, problem_of
 from taskwatch.cloud.auth.renewed import RenewedLogin
 from taskwatch.cloud.connection import read_proxy
 from taskwatch.cloud.errors import Asked, one_line, refusal
-from taskwatch.cloud.iam import LOGIN_SECONDS, Token, VisibleProject, projects_of, token_of
+from taskwatch.cloud.iam import LOGIN_SECONDS, Token, token_of
 from taskwatch.cloud.transport import Answer, Request
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.secret import Secret
@@ -78,12 +78,6 @@ class OpenstackCloud:
         if isinstance(read, CloudError):
             raise CloudError(read.cause, read.message)
         return read
-
-    async def projects(self, proxy: Secret | None = None) -> tuple[VisibleProject, ...]:
-        """List the projects that the entry's own login can see. For those that sign, IAM lists them."""
-        return await self._asker.run(
-            lambda: self._told(lambda: self._list_projects(proxy), proxy), self._host()
-        )
 
     async def token(self, project_id: str | None, proxy: Secret | None = None) -> Token:
         """Log in, for this project or what the entry names. Raises CloudError."""
@@ -241,13 +235,6 @@ class OpenstackCloud:
             "project": {"id": access.project_id},
         }
         return token_of(access.auth_token or "", body, host=self._host())
-
-    def _list_projects(self, proxy: Secret | None) -> tuple[VisibleProject, ...]:
-        region = self._region(validate=True)
-        root = (region.get_auth_args().get("auth_url") or "").rstrip("/")
-        root = root if root.endswith("/v3") else f"{root}/v3"
-        answer = self._session(region, proxy).get(f"{root}/auth/projects", authenticated=True)
-        return projects_of(answer.content, host=self._host())
 
 
 class CloudLogin:
