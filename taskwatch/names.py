@@ -10,7 +10,9 @@ import asyncio
 import socket
 import threading
 from contextlib import suppress
-from typing import Final, TypedDict
+from typing import Final
+
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 SECONDS: Final = 5.0
 MAX_LOOKUPS: Final = 64  # at a time
@@ -18,28 +20,23 @@ MAX_LOOKUPS: Final = 64  # at a time
 _Question = tuple[str, int, socket.AddressFamily]
 
 
-class Address(TypedDict):
-    """One address of a host, as aiohttp's connections want it."""
-
-    hostname: str
-    host: str  # the address
-    port: int
-    family: int
-    proto: int
-    flags: int
-
-
 class NameTimeoutError(OSError):
-    """The name service did not answer in time."""
+    """The name service did not answer in time, or could not be asked."""
 
 
-class Names:
-    """Asks the system for addresses: hosts, name service, and whatever nsswitch.conf says."""
+class Names(AbstractResolver):
+    """Asks the system for addresses: hosts, name service, and whatever nsswitch.conf says.
+
+    Connections are given it by name: aiohttp takes a resolver of its own where aiodns is installed, and
+    that ignores nsswitch.conf.
+    """
 
     def __init__(self) -> None:
-        self._lookups: dict[_Question, asyncio.Future[list[Address]]] = {}
+        self._lookups: dict[_Question, asyncio.Future[list[ResolveResult]]] = {}
 
-    async def addresses(self, host: str, port: int, family: socket.AddressFamily) -> list[Address]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         """Return the addresses for a stream. Raises OSError within a few seconds."""
         question = (host, port, family)
         lookup = self._lookups.get(question)
@@ -53,12 +50,15 @@ class Names:
         except TimeoutError:
             raise NameTimeoutError(f"the name service did not answer within {SECONDS:g} s") from None
 
-    def _begin(self, question: _Question) -> asyncio.Future[list[Address]]:
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _begin(self, question: _Question) -> asyncio.Future[list[ResolveResult]]:
         loop = asyncio.get_running_loop()
-        lookup = self._lookups[question] = loop.create_future()
+        lookup: asyncio.Future[list[ResolveResult]] = loop.create_future()
 
         def look_up() -> None:
-            found: list[Address] = []
+            found: list[ResolveResult] = []
             problem: OSError | None = None
             try:
                 found = _look_up(*question)
@@ -66,13 +66,19 @@ class Names:
                 problem = error
             except UnicodeError:  # a name that the encoding of host names refuses
                 problem = socket.gaierror(socket.EAI_NONAME, "not a host name")
+            except Exception as error:  # noqa: BLE001  (untold, it would leave the name waited for)
+                problem = socket.gaierror(socket.EAI_FAIL, type(error).__name__)
             with suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(self._end, question, found, problem)
 
-        threading.Thread(target=look_up, name=f"look up {question[0]}", daemon=True).start()
+        try:
+            threading.Thread(target=look_up, name=f"look up {question[0]}", daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            raise NameTimeoutError(f"no thread can be started to ask for it ({error})") from None
+        self._lookups[question] = lookup  # only now; its end is told to the loop, and so comes later
         return lookup
 
-    def _end(self, question: _Question, found: list[Address], problem: OSError | None) -> None:
+    def _end(self, question: _Question, found: list[ResolveResult], problem: OSError | None) -> None:
         lookup = self._lookups.pop(question)
         if problem is None:
             lookup.set_result(found)
@@ -81,10 +87,10 @@ class Names:
             lookup.exception()  # nobody may be left to take it
 
 
-def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[Address]:
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
     found = socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
     return [
-        Address(
+        ResolveResult(
             hostname=host,
             host=_spelt(address),
             port=port,

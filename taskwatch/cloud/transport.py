@@ -7,7 +7,6 @@ Invariants:
 - Each phase of an exchange ends by itself, and an error says in which it stopped.
 """
 
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Final
 
 import aiohttp
 from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 import taskwatch
@@ -35,25 +33,10 @@ _NO_HEADERS: Final[Mapping[str, str]] = {}
 Session = aiohttp.ClientSession
 
 
-class _Resolver(AbstractResolver):
-    """Named, for aiohttp takes one of its own where aiodns is installed, and that ignores nsswitch."""
-
-    def __init__(self) -> None:
-        self._names = Names()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [ResolveResult(**address) for address in await self._names.addresses(host, port, family)]
-
-    async def close(self) -> None:
-        """Nothing is kept open."""
-
-
 def open_session(timeouts: aiohttp.ClientTimeout = TIMEOUTS) -> Session:
     """Open the connections that all projects share. Polls have deadlines of their own."""
     connector = aiohttp.TCPConnector(
-        resolver=_Resolver(),
+        resolver=Names(),
         keepalive_timeout=_KEEPALIVE_SECONDS,
         limit=_MAX_CONNECTIONS,
     )

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from taskwatch import __version__
@@ -39,25 +38,10 @@ class ForbiddenAddressError(OSError):
     """The name resolved to an address that no receiver has."""
 
 
-class _Resolver(AbstractResolver):
-    """Named, for aiohttp takes one of its own where aiodns is installed, and that ignores nsswitch."""
-
-    def __init__(self) -> None:
-        self._names = Names()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        return [ResolveResult(**address) for address in await self._names.addresses(host, port, family)]
-
-    async def close(self) -> None:
-        """Nothing is kept open."""
-
-
 def open_session(timeout: float) -> aiohttp.ClientSession:
     """Open a session without cookies, without proxies from the environment, and within `timeout` seconds a request."""
     connector = aiohttp.TCPConnector(
-        resolver=_Resolver(),
+        resolver=Names(),
         keepalive_timeout=KEEPALIVE_SECONDS,
         socket_factory=_socket,
     )
@@ -120,7 +104,7 @@ async def _connect(target: URL, tls: ssl.SSLContext | bool) -> None:  # noqa: FB
     """Try the addresses of the host in their order. Raises the last one's error."""
     host, port = target.host or "", target.port or 0
     failure: OSError = OSError("no address")
-    for address in await Names().addresses(host, port, socket.AF_UNSPEC):
+    for address in await Names().resolve(host, port, socket.AF_UNSPEC):
         spot = (address["host"], port)
         try:
             opened = _socket((address["family"], socket.SOCK_STREAM, address["proto"], "", spot))

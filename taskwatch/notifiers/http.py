@@ -23,7 +23,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 ANSWER_SECONDS: Final = 1.0  # for what follows the status: it decides nothing
 SHOWN_ANSWER: Final = 200  # characters of a refusal that are shown
 SHORTEST_SECRET: Final = 6  # anything shorter would take ordinary words apart
-KEEPALIVE_SECONDS: Final = 120.0
 
 
 async def post(

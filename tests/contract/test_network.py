@@ -510,11 +510,11 @@ async def test_a_name_that_nobody_has_is_an_error_of_the_network(
 
 async def test_a_name_that_is_none_is_an_error_like_one_that_nobody_has() -> None:
     with pytest.raises(socket.gaierror):
-        await names.Names().addresses("a" * 64 + ".example", 443, socket.AF_UNSPEC)
+        await names.Names().resolve("a" * 64 + ".example", 443, socket.AF_UNSPEC)
 
 
 async def test_a_link_local_address_keeps_its_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     found = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 443, 0, 3))
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [found])
-    [address] = await names.Names().addresses("h", 443, socket.AF_UNSPEC)
+    [address] = await names.Names().resolve("h", 443, socket.AF_UNSPEC)
     assert address["host"] == "fe80::1%3"

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
 
+import pytest
 import structlog
 from structlog.testing import capture_logs
 from yarl import URL
@@ -34,8 +35,9 @@ class KeyFiles:
 class Credential:
     """A credential that signs, and the gateway that it asks."""
 
-    def __init__(self, clock: VirtualClock) -> None:
+    def __init__(self, clock: VirtualClock, *, deadline: float = 20.0) -> None:
         self.clock = clock
+        self._deadline = deadline
         begun, start = clock.now(), clock.monotonic()
         self.gateway = FakeGateway(
             now=lambda: begun + timedelta(seconds=clock.monotonic() - start), monotonic=clock.monotonic
@@ -46,13 +48,15 @@ class Credential:
         self._logins: dict[str, AkskLogin] = {}
         self.errors: list[CloudError] = []
         self.timeouts: dict[str, int] = {}
+        self.answered: set[str] = set()
 
     async def poll(self, project: str) -> CloudError | None:
         login = self._logins.setdefault(project, AkskLogin(self.signer, project_id=project))
         url = URL(f"https://gaussdb.example/v3/{project}/tasks?limit=100&offset=0", encoded=True)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(self._deadline):
                 await login.send(Request(url=url), self.gateway.serve)
+            self.answered.add(project)
         except CloudError as error:
             self.errors.append(error)
             return error
@@ -92,6 +96,39 @@ async def test_a_key_that_is_revoked_under_load_is_never_locked() -> None:
     credential.gateway.accepted = "AK-SECOND"
     await polls
     assert credential.gateway.locks == 0
+
+
+@pytest.mark.parametrize("seconds", [0.3, 4.0, 8.0, 30.0])
+def test_a_wrong_key_is_never_locked_however_slowly_it_is_refused(seconds: float) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        credential = Credential(virtual_clock(), deadline=100.0)
+        credential.gateway.seconds = seconds
+        credential.files.write("AK-WRONG")
+        await credential.watch_all(30, every=15.0, seconds=DAY / 4)
+        assert credential.gateway.locks == 0
+        credential.files.write("AK-FIRST")
+        await credential.watch_all(30, every=15.0, seconds=900)
+        assert len(credential.answered) == 30
+
+    scenario()
+
+
+@pytest.mark.parametrize("seconds", [0.3, 4.0, 8.0, 30.0])
+def test_a_key_that_is_revoked_under_load_is_never_locked_however_slowly_it_is_refused(
+    seconds: float,
+) -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        credential = Credential(virtual_clock(), deadline=100.0)
+        polls = asyncio.create_task(credential.watch_all(30, every=15.0, seconds=3600))
+        await asyncio.sleep(1000)
+        credential.gateway.accepted = "AK-SECOND"
+        credential.gateway.seconds = seconds
+        await polls
+        assert credential.gateway.locks == 0
+
+    scenario()
 
 
 @in_virtual_time
@@ -164,10 +201,19 @@ async def test_a_clock_that_goes_wrong_under_load_locks_no_key_and_loses_no_poll
 @in_virtual_time
 async def test_projects_behind_which_nothing_answers_hold_up_no_other() -> None:
     credential = Credential(virtual_clock())
+    assert await credential.poll("p4") is None
     credential.gateway.hanging = {"p0", "p1", "p2", "p3"}
     await credential.watch_all(20, every=15.0, seconds=3600)
     assert set(credential.timeouts) == {"p0", "p1", "p2", "p3"}
     assert credential.gateway.served >= 16 * 3600 / 15 * 0.85
+
+
+@in_virtual_time
+async def test_a_key_that_nothing_answers_first_is_proven_by_the_projects_that_are_answered() -> None:
+    credential = Credential(virtual_clock())
+    credential.gateway.hanging = {"p0", "p1", "p2", "p3"}
+    await credential.watch_all(20, every=15.0, seconds=5 * (20 + 15))  # in step: the worst case
+    assert credential.answered == {f"p{number}" for number in range(4, 20)}
 
 
 @in_virtual_time

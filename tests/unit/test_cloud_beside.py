@@ -37,3 +37,17 @@ async def test_what_hangs_is_given_up_and_nothing_else_begun_until_it_ends(
             assert late.value.cause is CloudCause.TIMEOUT
     finally:
         release.set()
+
+
+async def test_a_thread_that_cannot_start_is_told_and_leaves_its_place_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    runner = Beside("test")
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(CloudError, match=r"host: no thread can be started .*can't start new thread"):
+            await runner.run(lambda: 1, "host")
+    assert await runner.run(lambda: 1, "host") == 1

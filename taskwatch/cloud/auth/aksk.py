@@ -3,12 +3,14 @@
 Invariants:
 - More than five refused signatures in a row lock a key for everybody who uses it. So one request at a
   time goes out until one was accepted, then a few at once, and after a refusal none for a while.
+- A key that is not accepted yet lets nothing past its one request, however long the answer takes: it
+  ends with the deadline of its poll, and the next in the row goes out.
 - Each attempt has a date of its own, by the cloud's clock where this host's turned out to be wrong.
 - Keys are read for each request: temporary ones, which live for minutes, count as soon as they change.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,7 +26,8 @@ from taskwatch.secret import Secret
 from taskwatch.telemetry import Logger
 
 _MOST_IN_FLIGHT: Final = 3  # all may be refused, and one more tried: less than what locks
-_HELD_SECONDS: Final = 1.0  # a signature is refused at once: what takes longer waits for the service behind
+_MOST_DOUBTED: Final = 2  # besides them, and of those that are late: the pause begins with the second refusal
+_HELD_SECONDS: Final = 1.0  # a request that has no answer by then is late: it may wait for the service behind
 _WRONG_BY: Final = timedelta(minutes=5)  # signatures are refused for clocks that are 15 minutes apart
 
 
@@ -77,7 +80,7 @@ class Signer:
         self._clock = clock
         self._log = log.bind(credential=account.name)
         self._few = _Slots(_MOST_IN_FLIGHT)
-        self._one = _Slots(1)
+        self._one = asyncio.Lock()
         self._accepted: Keys | None = None  # by the last answer
         self._cloud_clock: tuple[datetime, float] | None = None  # and the monotonic time when it was read
 
@@ -114,11 +117,19 @@ class Signer:
     async def _sent(
         self, request: Request, send: Send, keys: Keys, *, project_id: str | None, standing: Standing
     ) -> Answer:
-        async with self._few.one():
+        while True:  # whether they are accepted may change while it waits
             if keys == self._accepted:
-                return await self._attempt(request, send, keys, project_id=project_id, standing=standing)
-            async with self._one.one():
-                return await self._attempt(request, send, keys, project_id=project_id, standing=standing)
+                async with self._few.one():
+                    if keys == self._accepted:
+                        return await self._attempt(
+                            request, send, keys, project_id=project_id, standing=standing
+                        )
+            else:
+                async with self._one, self._few.one():
+                    if keys != self._accepted:
+                        return await self._attempt(
+                            request, send, keys, project_id=project_id, standing=standing
+                        )
 
     async def _attempt(
         self, request: Request, send: Send, keys: Keys, *, project_id: str | None, standing: Standing
@@ -131,6 +142,7 @@ class Signer:
                 self._accepted = None
             raise
         self._accepted = keys
+        self._few.prove()
         self.account.accepted(standing)
         return answer
 
@@ -187,25 +199,50 @@ class AkskLogin:
 
 
 class _Slots:
-    """So many at once. One that takes long makes room: it is no refusal that hurries."""
+    """So many at once. One that is late makes room when another is accepted after it was sent.
+
+    Without that, two make room for one more each: those behind which nothing answers hold up no other,
+    and of those that are refused late there are no more than a key outlives.
+    """
 
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
+        self._proofs = 0
+        self._waiting: dict[object, Callable[[], None]] = {}  # late ones that still hold their slot
+        self._doubted: set[object] = set()  # and those that made room unproven
+
+    def prove(self) -> None:
+        """Take it that the key was accepted now."""
+        self._proofs += 1
+        self._doubted.clear()
+        for release in tuple(self._waiting.values()):
+            release()
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[None]:
         await self._free.acquire()
-        is_held = True
+        me, proofs, is_held = object(), self._proofs, True
 
         def release() -> None:
             nonlocal is_held
+            self._waiting.pop(me, None)
             if is_held:
                 is_held = False
                 self._free.release()
 
-        timer = asyncio.get_running_loop().call_later(_HELD_SECONDS, release)
+        def be_late() -> None:
+            if self._proofs > proofs:
+                release()
+            elif len(self._doubted) < _MOST_DOUBTED:
+                self._doubted.add(me)
+                release()
+            else:
+                self._waiting[me] = release
+
+        timer = asyncio.get_running_loop().call_later(_HELD_SECONDS, be_late)
         try:
             yield
         finally:
             timer.cancel()
+            self._doubted.discard(me)
             release()

@@ -20,7 +20,10 @@ class Beside:
         self._is_busy = False  # said by the thread itself: it lives on for a moment after its last word
 
     async def run(self, ask: Callable[[], T], host: str) -> T:
-        """Return what it returns. Raises CloudError (timeout) when that takes longer than a login may."""
+        """Return what it returns.
+
+        Raises CloudError (timeout) when that takes longer than a login may, or cannot begin.
+        """
         if self._is_busy:
             raise CloudError(CloudCause.TIMEOUT, f"{host}: openstacksdk is still at an earlier request")
         loop = asyncio.get_running_loop()
@@ -33,11 +36,17 @@ class Beside:
                 told = ask()
             except Exception as error:  # noqa: BLE001  (it belongs to whoever waits)
                 tell, told = outcome.set_exception, error
-            self._is_busy = False
+            finally:
+                self._is_busy = False
             _tell(loop, outcome, tell, told)
 
         self._is_busy = True
-        threading.Thread(target=work, name=self._name, daemon=True).start()
+        try:
+            threading.Thread(target=work, name=self._name, daemon=True).start()
+        except (RuntimeError, MemoryError) as error:
+            self._is_busy = False
+            problem = f"{host}: no thread can be started for openstacksdk ({error})"
+            raise CloudError(CloudCause.TIMEOUT, problem) from None
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
                 return await outcome
