@@ -15,8 +15,8 @@ from urllib.parse import quote
 from yarl import URL
 
 from taskwatch.cloud.caller import Caller
-from taskwatch.cloud.decode import decode_page
-from taskwatch.cloud.errors import http_date, too_late
+from taskwatch.cloud.decode import decode_page, parse_date
+from taskwatch.cloud.errors import too_late
 from taskwatch.cloud.paging import Numbering, Paging
 from taskwatch.cloud.plans import Recent, Whole
 from taskwatch.cloud.reading import Reading
@@ -93,7 +93,7 @@ class TasksClient:
                 continue
             return Glance(
                 tasks=max(page.size, page.total_count or 0),
-                cloud_date=http_date(answer.date) if answer.date else None,
+                cloud_date=parse_date(answer.date),
             )
 
     async def _read(self, reading: Reading) -> Listing:

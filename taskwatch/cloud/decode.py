@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-from taskwatch.cloud.errors import Asked, bad_answer, no_task_list
+from taskwatch.cloud.errors import Asked, bad_answer, http_date, no_task_list
 from taskwatch.model.task import Instance, Task
 
 MAX_JOB_ID: Final = 256
@@ -29,6 +29,10 @@ MAX_VALUES: Final = 500_000  # of a page that the tolerant path takes apart; a u
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _MAX_COUNT_DIGITS: Final = 12
 _ALL: Final = 100  # percent
+
+# Outside of it a moment is a placeholder (the zero of Unix and of Go, the end of the calendar), and one
+# could not reckon with it: days before and after a moment are still to be moments themselves.
+_SANE: Final = (datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
 
 _STRINGS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _NO_STRUCTURE = re.compile(r"[^\[\]{},]+")
@@ -271,11 +275,21 @@ def _progress(text: str | None) -> int | None:
 
 
 def parse_time(text: str | None) -> datetime | None:
-    """Read `2022-08-05T08:15:07+0800` and its relatives. Without a zone it is no instant: None."""
+    """Read `2022-08-05T08:15:07+0800` and its relatives. Without a zone, or not sane, it is no instant: None."""
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo is not None else None
+        return sane(moment.astimezone(UTC)) if moment.tzinfo is not None else None
     except (ValueError, OverflowError):
         return None
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """Read a Date header; None where there is none, or none that is sane."""
+    return sane(http_date(text)) if text else None
+
+
+def sane(moment: datetime | None) -> datetime | None:
+    """Return the moment if it is one with which one can reckon."""
+    return moment if moment is not None and _SANE[0] <= moment < _SANE[1] else None

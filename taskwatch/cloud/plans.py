@@ -8,7 +8,9 @@ says that it is missing.
 
 Requests of an incremental poll: one for each 100 tasks that began within the last hour before the newest
 one, one for each 100 that run, and at most SEARCHES for open tasks in neither list. It does not matter
-how many have ended.
+how many have ended. A search is one request by the second in which the task began, where that is known,
+and one by its id. A task that the cloud has forgotten while it was open costs that in each incremental
+poll until the engine gives it up (`engine.incremental.LOST_SECONDS`).
 """
 
 import math
@@ -17,8 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
-from taskwatch.cloud.decode import Page, Row, parse_time
-from taskwatch.cloud.errors import http_date
+from taskwatch.cloud.decode import Page, Row, parse_date, parse_time
 from taskwatch.cloud.paging import Numbering, Paging, Reads
 from taskwatch.engine.incremental import since
 from taskwatch.engine.ports import OpenTask, Since
@@ -34,7 +35,9 @@ CHECKED_FROM: Final = 3  # requests of a full poll; a shorter list is read whole
 _RUNNING: Final = f"status={RUNNING}&"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
-_NO_EVIDENCE: Final = frozenset({400, 404})  # answers of a service that does not know every task by its id
+_NO_EVIDENCE: Final = frozenset(
+    {400, 404}
+)  # answers of a service that takes no such question: no window so far back, no task by its id
 
 
 class Whole:
@@ -87,7 +90,7 @@ class Whole:
         if newest is None:
             self.check = Check.DISAGREES  # nothing to go by
             return
-        asked = since(newest=newest, latest=newest, date=http_date(self.date or ""))
+        asked = since(newest=newest, latest=newest, date=parse_date(self.date))
         lists = _Lists(asked, numbering=self._numbering, hint=self._hint)
         yield from lists.read()
         if lists.failure is not None:
@@ -236,8 +239,12 @@ class _Search:
                 configured=self._numbering,
                 hint=self._hint,
             )
-            yield from begun.read()
-            self._left -= begun.pages
+            try:
+                yield from begun.read()
+            except CloudError as error:
+                if error.http_status not in _NO_EVIDENCE:
+                    raise
+            self._left -= max(1, begun.pages)  # what was refused was asked for as well
             self.failure = self.failure or begun.failure
             if found := [row for row in begun.rows if row.job_id == task.job_id]:
                 return found

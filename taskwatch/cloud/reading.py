@@ -13,8 +13,8 @@ from typing import Final, Protocol
 
 from xxhash import xxh3_64_intdigest
 
-from taskwatch.cloud.decode import Page, Row, decode_job, decode_page, to_task
-from taskwatch.cloud.errors import Asked, bad_answer, http_date
+from taskwatch.cloud.decode import Page, Row, decode_job, decode_page, parse_date, to_task
+from taskwatch.cloud.errors import Asked, bad_answer
 from taskwatch.cloud.paging import Reads
 from taskwatch.cloud.plans import is_job
 from taskwatch.errors import CloudError
@@ -84,7 +84,7 @@ class Reading:
 
     @property
     def cloud_date(self) -> datetime | None:
-        return http_date(self._plan.date) if self._plan.date else None
+        return parse_date(self._plan.date)
 
     def add(self, place: str, body: bytes, date: str | None = None) -> None:
         """Take the page of the place that was named, with its Date header. Raises CloudError when it is none."""

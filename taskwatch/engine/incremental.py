@@ -4,6 +4,10 @@ Invariants:
 - A list of up to two pages is always read whole: that costs no more.
 - The first poll of a run is whole, and so is each after which something was found missing, after the
   state or the rules were changed by others, and when `full_poll` seconds have passed on the monotonic clock.
+- While a step backwards waits for confirmation, polls are whole: a task that has ended may be on no
+  incremental list, and a fresh answer that cannot contradict the step would let stale ones add up.
+- An open task that a whole list does not show is looked for by each incremental poll, until whole lists
+  have not shown it for LOST_SECONDS: a replica may lag for two polls. Then only whole lists can show it.
 - Only a complete poll moves the line from which the next incremental one reads.
 - The digests of one kind of poll are dropped when another kind changes anything: they would be of an
   earlier state.
@@ -11,16 +15,20 @@ Invariants:
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from taskwatch.core.detect import Change
 from taskwatch.engine.ports import Ask, OpenTask, Since
 from taskwatch.model.event import Transition
 from taskwatch.model.project import Check, Digests, Listing
 from taskwatch.model.task import Task, is_ended
 
 DISAGREEMENTS: Final = 3  # in a row, after which whole lists are read for as long as this process lives
+# A task gone for good costs two requests an incremental poll until then, and one where this run never saw
+# it; more of them than can be searched for make polls whole for so long.
+LOST_SECONDS: Final = 600.0
 _LAG: Final = timedelta(hours=1)  # by which a task may come onto the list later than one that began after it
 _AHEAD: Final = timedelta(days=1)
 _ROUND_SECONDS: Final = 6 * 3600  # for so long the question stays the same, and equal bytes can be known
@@ -56,24 +64,32 @@ class Course:
     _checked_at: float | None = None
     _disagreements: int = 0  # in a row
     _missing: frozenset[str] = frozenset()  # open tasks that the last poll found nowhere
-    _lost: frozenset[str] = (
-        frozenset()
-    )  # those that a whole list did not show either: not looked for any more
+    # Those that a whole list did not show either, with the monotonic time of the first such list.
+    _absent: dict[str, float] = field(default_factory=dict)
+    _lost: frozenset[str] = frozenset()  # those of them that are not looked for any more
+    _pending: frozenset[str] = frozenset()  # tasks of which a step backwards waits for confirmation
 
     @property
     def has_given_up(self) -> bool:
         """Whether incremental polls were found not to say what the whole list says."""
         return self._disagreements >= DISAGREEMENTS
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a step backwards waits for confirmation: equal bytes are then fresh evidence."""
+        return bool(self._pending)
+
     def next(self, *, now: float, date: datetime, full_poll: float, checks: bool) -> Ask:
         """Say what to ask, at this monotonic time and the cloud's time. Without `checks` no check is due."""
         is_due = self.full_at is None or now - self.full_at[1] >= full_poll
-        if is_due or self._is_stale or not self._pays or self._missing or self._newest is None:
+        must_be_whole = self._is_stale or self._missing or self._pending
+        if is_due or must_be_whole or not self._pays or self._newest is None:
             is_unchecked = self._checked_at is None or now - self._checked_at >= full_poll
+            sought = self._missing | (self._absent.keys() - self._lost)
             return Ask(
                 # What is missing is looked for among all rows.
-                known=None if self._missing else self._whole,
-                open_tasks=self._open(self._missing),
+                known=None if sought else self._whole,
+                open_tasks=self._open(sought),
                 checks=checks and not self.has_given_up and (is_unchecked or self._disagreements > 0),
             )
         return Ask(
@@ -82,11 +98,17 @@ class Course:
             open_tasks=self._open((self._begun or {}).keys() - self._lost),
         )
 
-    def covers(self, step: Transition) -> bool:
-        """Tell whether an incremental poll would have shown this change as soon as the cloud did."""
+    def covers(self, step: Transition, *, last: datetime | None) -> bool:
+        """Tell whether an incremental poll would have shown this change as soon as the cloud did.
+
+        `last` is the cloud's time at the last reading on record. Of an earlier run no more is known than
+        that: what began after it cannot have been there before.
+        """
         if step.from_status is not None:
-            return not is_ended(step.from_status) and step.task.job_id not in self._lost
+            return not is_ended(step.from_status) and step.task.job_id not in self._absent
         created_at = step.task.created_at
+        if self.full_at is None:
+            return created_at is not None and last is not None and created_at >= last
         return self._newest is None or (created_at is not None and created_at >= self._newest - _LAG)
 
     def read(self, ask: Ask, listing: Listing, *, at: datetime, now: float) -> None:
@@ -97,10 +119,11 @@ class Course:
         if listing.full:
             self.full_at = (at, now)
             self._is_stale = False
-            self._lost |= listing.missing
+            self._absent |= dict.fromkeys(listing.missing - self._absent.keys(), now)
+            self._lost |= {job_id for job_id in listing.missing if now - self._absent[job_id] >= LOST_SECONDS}
             self._missing = frozenset()
         else:
-            self._missing = listing.missing
+            self._missing = listing.missing - self._absent.keys()
         self._note(listing.changed, listing.cloud_date or at)
 
     def _judge(self, ask: Ask, listing: Listing, now: float) -> None:
@@ -127,8 +150,17 @@ class Course:
         seen = {row.job_id: row.created_at for row in rows}
         before = self._begun or {}
         self._begun = {job_id: seen.get(job_id, before.get(job_id)) for job_id in open_tasks}
-        self._lost = (self._lost & open_tasks) - seen.keys()
+        unseen = open_tasks - seen.keys()
+        self._absent = {job_id: at for job_id, at in self._absent.items() if job_id in unseen}
+        self._lost &= unseen
         self._missing &= open_tasks
+
+    def hold(self, changes: Iterable[Change], listing: Listing) -> None:
+        """Take which steps backwards wait for confirmation after these changes."""
+        waits = {change.known.task.job_id: change.known.pending_count > 0 for change in changes}
+        # A whole list that does not show such a task is all that could have been read of it.
+        others = frozenset() if listing.full and listing.complete else self._pending - waits.keys()
+        self._pending = others | {job_id for job_id, is_pending in waits.items() if is_pending}
 
     def keep(self, ask: Ask, listing: Listing) -> None:
         """Know the rows of this listing again: the store holds each of them."""

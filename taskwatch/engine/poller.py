@@ -246,9 +246,9 @@ class Poller:
                 observed_at=read_on_record,
                 open_tasks=_still_open(state.open_tasks, tasks),
             )
-        is_pending = any(change.known.pending_count for change in changes)
         self._course.follow(memory.state.open_tasks, listing.changed)
-        if is_pending or not listing.complete:
+        self._course.hold(changes, listing)
+        if self._course.is_held or not listing.complete:
             self._course.forget()
         else:
             self._course.keep(ask, listing)
@@ -264,18 +264,23 @@ class Poller:
         observed_at: datetime,
         read_at: float,
     ) -> tuple[list[Known], list[Routed]]:
+        earlier = memory.state.observed_at
         # A change that no incremental poll looks for may be as old as the last reading of the whole list.
         latest, whole = (
             reading_after(
                 previous,
-                earlier=memory.state.observed_at,
+                earlier=earlier,
                 observed_at=observed_at,
                 read_at=read_at,
                 lateness=self.rules.cadence.lateness(is_active=self.is_active, stretched=self.stretched),
             )
             for previous in (memory.read_at, self._course.full_at)
         )
-        return recording.of(changes, lambda step: latest if self._course.covers(step) else whole)
+        if self._course.full_at is None:
+            # The last reading on record may have been incremental: when the whole list was read is not.
+            whole = replace(whole, previous_observed_at=None, gap_seconds=None)
+        last = None if earlier is None else earlier - (self.skew or timedelta())
+        return recording.of(changes, lambda step: latest if self._course.covers(step, last=last) else whole)
 
 
 def _last_complete(memory: _Memory) -> datetime | None:

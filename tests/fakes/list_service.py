@@ -8,7 +8,7 @@ It shares no code with taskwatch. `rows` may change between any two answers.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -39,11 +39,15 @@ class ListService:
     total: object = ...  # what to say instead of the true total_count; None: say nothing
     most: int = 100  # rows a page, whatever the limit
     tells_jobs: bool = True
+    reach: timedelta | None = None  # a start_time further back from `now` is refused
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def answer(self, path: str, query: Mapping[str, str]) -> Found:
         if path == "jobs":
             return self._job(query["id"])
         if "start_time" in query and self.window == "refused":
+            return _refused("DBS.200001", "Parameter error.")
+        if self._reaches_too_far(query):
             return _refused("DBS.200001", "Parameter error.")
         found = [row for row in self.rows if self._matches(row, query)]
         if self.order is not None:
@@ -70,6 +74,11 @@ class ListService:
         except ValueError:
             return False
         return int(query["start_time"]) <= at <= int(query["end_time"])
+
+    def _reaches_too_far(self, query: Mapping[str, str]) -> bool:
+        if self.reach is None or "start_time" not in query:
+            return False
+        return int(query["start_time"]) < 1000 * (self.now() - self.reach).timestamp()
 
     def _job(self, job_id: str) -> Found:
         row = next((row for row in self.rows if row["job_id"] == job_id), None)

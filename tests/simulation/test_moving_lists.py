@@ -5,6 +5,7 @@ and nothing told that was not served.
 """
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 from copy import deepcopy
@@ -322,19 +323,31 @@ async def test_a_task_whose_beginning_nobody_knows_is_looked_for_by_its_id() -> 
 
 
 @in_virtual_time
-async def test_an_open_task_that_is_nowhere_makes_the_next_poll_whole_and_is_then_looked_for_no_more() -> (
-    None
-):
-    scene = a_scene(400)
+async def test_an_open_task_that_is_nowhere_makes_the_next_poll_whole_and_is_looked_for_still() -> None:
+    scene = a_scene(400, tells_jobs=False)
     gone = scene.begin("gone", ago=timedelta(days=3))
     await scene.baseline()
     scene.service.rows.remove(gone)
     kinds = [(await scene.poll()).listing.full for _ in range(4)]
     assert kinds == [False, True, False, False]
     assert scene.steps() == []
-    assert len(scene.caller.places) == 2  # it is looked for no more
     scene.service.rows.append(gone | {"status": "Failed", "ended_at": stamp(scene.now())})
-    await asyncio.sleep(FULL_POLL)
+    assert not (await scene.poll()).listing.full
+    assert scene.steps() == [("gone", "Running", "Failed")]
+
+
+@in_virtual_time
+async def test_an_open_task_that_whole_lists_have_not_shown_for_ten_minutes_is_looked_for_no_more() -> None:
+    scene = a_scene(400, full_poll=300.0)
+    gone = scene.begin("gone", ago=timedelta(days=3))
+    await scene.baseline()
+    scene.service.rows.remove(gone)
+    polls = [((await scene.poll()).listing.full, "jobs?id=gone" in scene.caller.places) for _ in range(70)]
+    searched = [is_searched for is_full, is_searched in polls if not is_full]
+    assert searched.index(False) >= 600 / INTERVAL - 2
+    assert not any(searched[searched.index(False) :])
+    scene.service.rows.append(gone | {"status": "Failed", "ended_at": stamp(scene.now())})
+    await asyncio.sleep(300.0)
     await scene.poll()
     assert scene.steps() == [("gone", "Running", "Failed")]
 
@@ -363,6 +376,25 @@ async def test_a_change_that_only_the_whole_list_shows_may_be_as_old_as_the_last
         await scene.poll()
     (event,) = [event for event in scene.told if "to" in event.attributes]
     assert b'"gap_seconds":300.0' in event.body.replace(b" ", b"")
+
+
+@in_virtual_time
+async def test_how_old_a_change_is_that_only_whole_lists_show_is_not_known_to_the_next_run() -> None:
+    scene = a_scene()
+    scene.begin("brief", "Completed", ago=timedelta(minutes=5))
+    await scene.baseline()
+    scene.begin("late", "Pending", ago=timedelta(hours=3))  # it came onto the list when others had begun
+    for _ in range(30):
+        await scene.poll()
+    scene.begin("new")  # an incremental poll records it, and that it was made
+    await scene.poll()
+    scene.restart()
+    scene.begin("newer")
+    await scene.poll()
+    gaps = {event.subject: json.loads(event.body)["data"].get("transition") for event in scene.told}
+    assert (gaps["late"]["previous_observed_at"], gaps["late"]["gap_seconds"]) == (None, None)
+    assert gaps["late"]["late"]
+    assert gaps["newer"]["gap_seconds"] == INTERVAL  # it began after that poll
 
 
 @in_virtual_time
@@ -431,6 +463,29 @@ async def test_where_a_filter_means_something_else_whole_lists_are_read_and_that
     assert poll.listing.requests == 5
 
 
+@pytest.mark.parametrize("tells_jobs", [True, False])
+@in_virtual_time
+async def test_where_a_search_by_the_time_of_beginning_is_refused_a_task_is_looked_for_by_its_id(
+    *, tells_jobs: bool
+) -> None:
+    scene = a_scene(400, tells_jobs=tells_jobs)
+    scene.service.reach = timedelta(days=20)
+    scene.service.now = scene.now
+    scene.begin("waits", "Pending", ago=timedelta(days=25))
+    await scene.baseline()
+    for _ in range(4):
+        assert (await scene.poll()).listing.complete
+    scene.end("waits", "Canceled")
+    for _ in range(2):  # at the latest the next whole poll shows what no search may ask for
+        await scene.poll()
+    if tells_jobs:
+        assert not (await scene.poll()).listing.full
+        assert scene.steps() == [("waits", "Pending", "Canceled")]
+    await asyncio.sleep(FULL_POLL)
+    await scene.poll()
+    assert scene.steps() == [("waits", "Pending", "Canceled")]
+
+
 @in_virtual_time
 async def test_one_disagreement_is_forgotten_when_the_next_check_agrees() -> None:
     scene = a_scene(400, window="ignored")
@@ -471,7 +526,16 @@ async def test_a_task_that_ends_between_the_whole_list_and_its_check_is_no_disag
 
 
 @pytest.mark.parametrize(
-    "created", ["2099-01-01T00:00:00+0000", "1970-01-01T00:00:00+0000", "soon", "", None]
+    "created",
+    [
+        "9999-12-31T12:00:00+0000",
+        "2099-01-01T00:00:00+0000",
+        "1970-01-01T00:00:00+0000",
+        "0001-01-01T00:00:00Z",
+        "soon",
+        "",
+        None,
+    ],
 )
 @in_virtual_time
 async def test_a_creation_that_cannot_be_hides_no_task_that_comes_later(created: str | None) -> None:
@@ -486,6 +550,32 @@ async def test_a_creation_that_cannot_be_hides_no_task_that_comes_later(created:
     for _ in range(2):
         await scene.poll()
     assert ("odd", "Running", "Failed") in scene.steps()
+
+
+@pytest.mark.parametrize("created", ["9999-12-31T12:00:00+0000", "0001-01-01T00:00:00Z"])
+@in_virtual_time
+async def test_a_creation_at_an_end_of_the_calendar_stops_no_poll_of_either_kind(created: str) -> None:
+    scene = await a_scene(400, full_poll=60.0).baseline()
+    await scene.poll()
+    scene.begin("odd", created_at=created)
+    kinds = [(await scene.poll()).listing.full for _ in range(8)]
+    assert set(kinds) == {True, False}
+    scene.end("odd")
+    await scene.poll()
+    assert scene.steps() == [("odd", "", "Running"), ("odd", "Running", "Failed")]
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+@in_virtual_time
+async def test_a_clock_of_the_cloud_at_an_end_of_the_calendar_stops_no_poll_of_either_kind(year: int) -> None:
+    scene = await a_scene(400, full_poll=60.0).baseline()
+    end = datetime(year, 1, 1, tzinfo=UTC) if year == 1 else datetime(year, 12, 31, 23, 59, tzinfo=UTC)
+    scene.date = lambda: end
+    kinds = [(await scene.poll()).listing.full for _ in range(8)]
+    assert set(kinds) == {True, False}
+    scene.begin("new", "Failed")
+    await scene.poll()
+    assert scene.steps() == [("new", "", "Failed")]
 
 
 @in_virtual_time
@@ -611,6 +701,109 @@ async def test_a_task_that_truly_goes_back_is_told_of_although_whole_and_increme
         ("job", "Failed", "Running"),
         ("job", "Running", "Failed"),
     ]
+
+
+@in_virtual_time
+async def test_fresh_answers_between_stale_ones_stop_a_step_backwards_of_a_task_on_no_incremental_list() -> (
+    None
+):
+    scene = a_scene(400)
+    scene.begin("going", ago=timedelta(hours=3))
+    scene.begin("brief", "Completed", ago=timedelta(minutes=5))
+    await scene.baseline()
+    await scene.poll()
+    before = deepcopy(scene.service.rows)
+    scene.end("going", "Completed")
+    now = scene.service.rows
+    for number in range(12):
+        scene.service.rows = before if number % 3 == 1 else now  # one replica of three lags
+        await scene.poll()
+    assert scene.steps() == [("going", "Running", "Completed")]
+
+
+@in_virtual_time
+async def test_a_step_backwards_that_waits_since_an_earlier_run_is_stopped_by_the_first_fresh_answer() -> (
+    None
+):
+    scene = a_scene(400)
+    scene.begin("going", ago=timedelta(hours=3))
+    scene.begin("brief", "Completed", ago=timedelta(minutes=5))
+    await scene.baseline()
+    await scene.poll()
+    before = deepcopy(scene.service.rows)
+    scene.end("going", "Completed")
+    now = scene.service.rows
+    for number in range(12):
+        scene.service.rows = before if number % 3 == 1 else now
+        await scene.poll()
+        if number % 3 == 1:
+            scene.restart()
+    assert scene.steps() == [("going", "Running", "Completed")]
+
+
+@in_virtual_time
+async def test_while_a_step_backwards_waits_whole_lists_are_read_and_no_longer() -> None:
+    scene = a_scene(400)
+    scene.begin("going", ago=timedelta(hours=3))
+    await scene.baseline()
+    await scene.poll()
+    before = deepcopy(scene.service.rows)
+    scene.end("going", "Completed")
+    await scene.poll()
+    now, scene.service.rows = scene.service.rows, before
+    kinds = [(await scene.poll()).listing.full]
+    # The task that was read so leaves the list: nothing more will be read of it.
+    scene.service.rows = [one for one in now if one["job_id"] != "going"]
+    kinds += [(await scene.poll()).listing.full for _ in range(3)]
+    assert kinds == [False, True, False, False]
+
+
+async def _with_replicas_that_lag(seed: int) -> list[str]:
+    """Let tasks live, and each poll be answered as the list was some polls ago, at most two such in a row."""
+    rng = random.Random(seed)
+    scene = a_scene(rng.choice([50, 260, 400]), full_poll=rng.choice([60.0, 900.0]))
+    truth: dict[str, list[str]] = {}  # per task its statuses in the order of time
+    ours = [f"task-{number}" for number in range(4)]
+    for job_id in ours:
+        scene.begin(job_id, "Pending", ago=timedelta(hours=rng.choice([0, 3, 200])))
+    scene.begin("brief", "Completed")
+    past: list[list[Row]] = []
+    stale = 0
+    for _ in range(80):
+        for one in scene.service.rows:
+            if one["job_id"] in ours and one["status"] in {"Pending", "Running"} and rng.random() < 0.05:
+                status = "Running" if one["status"] == "Pending" else rng.choice(["Completed", "Failed"])
+                one["status"] = status
+                one["ended_at"] = None if status == "Running" else stamp(scene.now())
+            if one["job_id"] in ours and one["status"] not in truth.get(one["job_id"], []):
+                truth.setdefault(one["job_id"], []).append(one["status"])
+        now = scene.service.rows
+        past.append(deepcopy(now))
+        stale = stale + 1 if stale < 2 and len(past) > 3 and rng.random() < 0.4 else 0
+        if stale:
+            scene.service.rows = past[max(1, len(past) - rng.randrange(2, 20))]
+        await scene.poll()
+        scene.service.rows = now
+        if rng.random() < 0.03:
+            scene.restart()
+    return [
+        f"seed {seed}: {job_id} told as {told}, was {truth[job_id]}"
+        for job_id in ours
+        if not _is_in_order(
+            told := [to for subject, _, to in scene.steps() if subject == job_id], truth[job_id]
+        )
+    ]
+
+
+def _is_in_order(told: list[str], truth: list[str]) -> bool:
+    """Tell whether each status told was the true one at some time after the one told before it."""
+    later = iter(truth)
+    return all(status in later for status in told)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_what_is_told_was_true_in_that_order_whatever_replicas_lag_for_two_polls(seed: int) -> None:
+    assert run_virtual(_with_replicas_that_lag(seed)) == []
 
 
 # -- everything at once
