@@ -184,7 +184,12 @@ def _readings(transition: Mapping[str, Any]) -> str:
     earlier = transition.get("previous_observed_at")
     now = f"{transition.get('to')} at {_cloud_moment(transition.get('observed_at'))}"
     if earlier is None:
-        return f"{now}; the list was not read before"
+        before = (
+            "when it was read before is not known"
+            if transition.get("late")
+            else "the list was not read before"
+        )
+        return f"{now}; {before}"
     gap = transition.get("gap_seconds")
     apart = "" if gap is None else f"; {gap:g} s apart"
     return f"{transition.get('from') or 'unknown'} at {_cloud_moment(earlier)}, {now}{apart}"
