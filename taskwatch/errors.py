@@ -83,6 +83,10 @@ class CloudError(TaskwatchError):
     answered_at: datetime | None = None  # by the clock of the host that answered
     prospect: str = ""  # when it is tried again, where that is not the next poll
     is_told: bool = False  # the login, which many projects may share, has logged it
+    is_lockout: bool = False  # of a login: the account takes none for a while, not even the right one
+    asked_for: str = ""  # what a login was for, where others that share it hear of the error too
 
     def __str__(self) -> str:
-        return f"{self.message} ({self.prospect})" if self.prospect else self.message
+        asked_for = f"asked for {self.asked_for}" if self.asked_for else ""
+        beside = "; ".join(text for text in (asked_for, self.prospect) if text)
+        return f"{self.message} ({beside})" if beside else self.message

@@ -138,6 +138,9 @@ class Clouds:
             self._budgets.pop(place, None)
         for access in left:
             await access.close()
+        used = {(name, _who(credential)) for name, credential in config.credentials.items()}
+        for place in self._accounts.keys() - used:  # they stay: refusals count for as long as IAM counts them
+            self._accounts[place].leave()
 
     async def close(self) -> None:
         """End the logins that are under way."""
@@ -162,7 +165,8 @@ class Clouds:
     def _limiter(self, credential: str, host: str) -> Limiter:
         place = credential, host
         if place not in self._limiters:
-            self._limiters[place] = Limiter(self._rates[credential], self._clock)
+            log = self._log.bind(credential=credential, host=host)
+            self._limiters[place] = Limiter(self._rates[credential], self._clock, log)
         return self._limiters[place]
 
 

@@ -1,6 +1,5 @@
 """What a login can see: the projects of a cloud, and where the database service is for each."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,20 +7,18 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
-from yarl import URL
 
 from taskwatch.app.access import Access
 from taskwatch.clock import Clock
 from taskwatch.cloud.auth.account import Account
-from taskwatch.cloud.auth.login import Authentication, Login
-from taskwatch.cloud.errors import Asked
-from taskwatch.cloud.iam import ServiceEndpoint, VisibleProject
+from taskwatch.cloud.auth.login import Login
+from taskwatch.cloud.iam import Iam, ServiceEndpoint, VisibleProject
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.regions import region_of, usual_endpoint
-from taskwatch.cloud.transport import Answer, Request, Transport, open_session
+from taskwatch.cloud.transport import Transport, open_session
 from taskwatch.config.configuration import Credential
 from taskwatch.config.kept import Endpoint, EndpointUrl
-from taskwatch.config.schema import AnyCredential, TokenCredential
+from taskwatch.config.schema import AnyCredential, CloudCredential, TokenCredential
 from taskwatch.config.starter import Starter, StarterProject
 from taskwatch.errors import CloudError, ConfigError
 from taskwatch.telemetry import Logger
@@ -31,6 +28,8 @@ from taskwatch.tls import Tls, Trust
 _TYPES: Final = ("gaussdb-opengauss", "opengauss", "gaussdbv5", "gaussdb")
 
 _LABEL_LENGTH: Final = 100
+_MOST_NAMES: Final = 20  # in an error
+_MADE_UP: Final = ("envvars", "defaults")  # openstacksdk's names for the environment, and for no entry at all
 
 _ENDPOINT: Final[TypeAdapter[Endpoint]] = TypeAdapter(EndpointUrl)
 _CREDENTIAL: Final[TypeAdapter[Credential]] = TypeAdapter(AnyCredential)
@@ -50,7 +49,7 @@ async def discover(starter: Starter, *, clock: Clock, log: Logger) -> Discovery:
     Raises ConfigError when it says nothing that could be tried, and CloudError.
     """
     credential = _credential(starter)
-    limiter = Limiter(credential.rate, clock)
+    limiter = Limiter(credential.rate, clock, log)
     access = Access(
         name=starter.credential,
         credential=credential,
@@ -64,15 +63,39 @@ async def discover(starter: Starter, *, clock: Clock, log: Logger) -> Discovery:
     async with open_session() as session:
         transport = Transport(session=session, tls=Tls(trust, log=log))
         try:
-            projects = await _projects(access, transport)
+            projects: Sequence[VisibleProject] = await access.projects(transport)
+            if isinstance(credential, TokenCredential) and credential.auth_url is not None:
+                iam = Iam(
+                    auth_url=str(credential.auth_url),
+                    credential=starter.credential,
+                    transport=transport,
+                    limiter=limiter,
+                )
+                projects = await _of_token(access.login(None, transport), projects, iam)
             host = await access.auth_host(transport)
             catalogue = await _catalogue(access, projects, transport)
+        except CloudError as error:
+            if isinstance(credential, CloudCredential) and (others := _other_clouds(credential.cloud)):
+                error.message = f"{error.message}; there are {others}"
+            raise
         finally:
             await access.close()
     found = [_starter_project(project, catalogue, auth_host=host) for project in projects]
     return Discovery(
         starter=replace(starter, projects=sorted(found, key=lambda project: project.name)), host=host
     )
+
+
+def _other_clouds(name: str) -> str:
+    """Return the names that clouds.yaml has, where it does not have this one; none where it cannot be read."""
+    try:
+        from openstack.config import OpenStackConfig  # noqa: PLC0415  (the extra)
+
+        names = OpenStackConfig().get_cloud_names()
+    except Exception:  # noqa: BLE001  (the error at hand says what is wrong with the file)
+        return ""
+    others = sorted(one for one in names if one not in _MADE_UP)
+    return "" if name in names else ", ".join(others[:_MOST_NAMES])
 
 
 def endpoint_of(text: str) -> str:
@@ -98,31 +121,13 @@ def _credential(starter: Starter) -> Credential:
     raise ConfigError(problems)  # out here, and so without a context: pydantic's error holds what was written
 
 
-async def _projects(access: Access, transport: Transport) -> Sequence[VisibleProject]:
-    """Return what can be watched: of all that a token sees, only the project that it was made for."""
-    projects = await access.projects(transport)
-    credential = access.credential
-    if not isinstance(credential, TokenCredential) or credential.auth_url is None:
-        return projects
-    own = await _project_of(access.login(None, transport), credential.auth_url, transport)
-    return [project for project in projects if project.id == own] if own is not None else projects
-
-
-async def _project_of(login: Login, auth_url: Endpoint, transport: Transport) -> str | None:
-    """Return the id of the project that a token is for, as IAM says of it; None where it does not say."""
-
-    async def ask(shown: Authentication) -> Answer:
-        asked = Asked(host=auth_url.host, credential=str(login), secrets=shown.secrets, setting="auth_url")
-        url = URL(f"{auth_url}/auth/tokens?nocatalog=1", encoded=True)
-        itself = {"X-Subject-Token": shown.headers["X-Auth-Token"]}
-        return await transport.send(Request(url=url, headers=itself), shown.headers, asked)
-
+async def _of_token(login: Login, projects: Sequence[VisibleProject], iam: Iam) -> Sequence[VisibleProject]:
+    """Return what can be watched with a token: of all projects that it sees, only the one that it was made for."""
     try:
-        answer = await login.send(Request(url=URL(str(auth_url))), ask)
-        found = json.loads(answer.body)["token"]["project"]["id"]
-    except (CloudError, ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, str) else None
+        own = await iam.own_project(login)
+    except CloudError:
+        own = None  # nobody says so: a person can delete what is too much
+    return projects if own is None else [project for project in projects if project.id == own]
 
 
 async def _catalogue(

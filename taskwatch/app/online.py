@@ -18,6 +18,8 @@ from taskwatch.errors import CloudCause, CloudError
 from taskwatch.runtime.naming import Naming
 from taskwatch.telemetry import Logger
 
+_PROJECT: Final = "project"
+_RECEIVER: Final = "receiver"
 MAX_SKEW: Final = timedelta(minutes=1)  # signatures are refused from 15 minutes on
 
 
@@ -25,7 +27,8 @@ MAX_SKEW: Final = timedelta(minutes=1)  # signatures are refused from 15 minutes
 class Finding:
     """What was found of one project or receiver. Printable once it is made harmless."""
 
-    subject: str  # project prod
+    kind: str  # project, receiver
+    name: str = ""  # of it; none: it is about all of this kind
     problem: str | None = None
     said: str = ""  # where there is no problem
 
@@ -57,11 +60,10 @@ async def examine(config: Config, *, clock: Clock, log: Logger) -> AsyncIterator
             *(asyncio.create_task(_receiver(options, clock, log)) for options in known.receivers),
         ]
         for problem in naming.problems:
-            yield Finding(subject="projects", problem=problem)
+            yield Finding(kind="projects", problem=problem)
         for named in known.named:
-            yield Finding(
-                subject=f"project {named.name}", problem=_problem(named, naming.troubles[named.name], seen)
-            )
+            problem = _problem(named, naming.troubles[named.name], seen)
+            yield Finding(kind=_PROJECT, name=named.name, problem=problem)
         for finding in work:
             yield await finding
 
@@ -85,21 +87,22 @@ async def _seen_by(name: str, project: Watching, config: Config, clouds: Clouds)
 async def _project(
     project: WatchedProject, config: Config, clouds: Clouds, clock: Clock, seen: Seen
 ) -> Finding:
-    subject = f"project {project.name}"
     try:
         glance = await clouds.source(project, config).glance()
     except CloudError as error:
-        return Finding(subject=subject, problem=_problem(project, error, seen))
+        return Finding(kind=_PROJECT, name=project.name, problem=_problem(project, error, seen))
     skew = timedelta(0) if glance.cloud_date is None else clock.now() - glance.cloud_date
     if abs(skew) > MAX_SKEW:
         side = "ahead of" if skew > timedelta(0) else "behind"
         seconds = abs(skew).total_seconds()
         return Finding(
-            subject=subject,
+            kind=_PROJECT,
+            name=project.name,
             problem=f"it can be read, but this host's clock is {seconds:.0f} s {side} that of"
             f" {project.endpoint.host}; set it (NTP)",
         )
-    return Finding(subject=subject, said=f"ok, {glance.tasks} tasks at {project.endpoint.host}")
+    said = f"ok, {glance.tasks} tasks at {project.endpoint.host}"
+    return Finding(kind=_PROJECT, name=project.name, said=said)
 
 
 def _problem(project: WatchedProject | NamedProject, error: CloudError, seen: Seen) -> str:
@@ -119,12 +122,11 @@ def _problem(project: WatchedProject | NamedProject, error: CloudError, seen: Se
 
 
 async def _receiver(options: ReceiverOptions, clock: Clock, log: Logger) -> Finding:
-    subject = f"receiver {options.name}"
     notifier = open_notifier(options, clock=clock, log=log)
     try:
         await notifier.connect()
     except DeliveryError as error:
-        return Finding(subject=subject, problem=str(error))
+        return Finding(kind=_RECEIVER, name=options.name, problem=str(error))
     finally:
         await notifier.close()
-    return Finding(subject=subject, said="ok, nothing was sent")
+    return Finding(kind=_RECEIVER, name=options.name, said="ok, nothing was sent")

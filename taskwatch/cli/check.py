@@ -26,8 +26,9 @@ def check(config: Path | None, online: bool) -> int:
     Each error is one line, FILE:LINE:COLUMN: path.to.key: what is wrong; what to write. Secrets are
     read where they are kept, and not shown. Exit 78 if anything is wrong.
 
-    With --online each project and receiver is one line: ok, or what does not work and what to change. Nothing is
-    recorded and no event is sent. Exit 3 if anything does not work.
+    With --online each project and receiver is one line: ok, or what does not work and what to change; equal trouble
+    of many is one line that names a few of them. Nothing is recorded and no event is sent. Exit 3 if anything does
+    not work.
     """
     from taskwatch.errors import ConfigError
 
@@ -48,18 +49,24 @@ def check(config: Path | None, online: bool) -> int:
 
 
 async def _examine(config: "Config") -> int:
+    from collections import defaultdict
+
     from taskwatch import telemetry
     from taskwatch.app.online import examine
+    from taskwatch.cli.output import few
     from taskwatch.clock import SystemClock
 
     telemetry.configure(format_="auto", level="error")  # what goes wrong is this command's to say
-    code = 0
+    troubles: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     async for finding in examine(config, clock=SystemClock(), log=telemetry.logger()):
-        line = telemetry.printable(f"{finding.subject}: {finding.problem or finding.said}")
-        click.echo(line, err=finding.problem is not None)
-        if finding.problem is not None:
-            code = NOT_WORKING
-    return code
+        if finding.problem is None:
+            click.echo(telemetry.printable(f"{finding.kind} {finding.name}: {finding.said}"))
+        else:
+            troubles[finding.kind, finding.problem].append(finding.name)
+    for (kind, problem), names in troubles.items():
+        who = f"{kind}s" if len(names) > 1 else kind
+        click.echo(telemetry.printable(f"{' '.join([who, few(names)]).strip()}: {problem}"), err=True)
+    return NOT_WORKING if troubles else 0
 
 
 def _describe(config: "Config") -> None:

@@ -44,7 +44,7 @@ def init(cloud: str | None, config: Path) -> None:
     """
     import asyncio
 
-    from taskwatch.config.environment import login_from
+    from taskwatch.config.environment import login_from, passed_over
     from taskwatch.config.starter import Starter
     from taskwatch.telemetry import printable
 
@@ -57,6 +57,8 @@ def init(cloud: str | None, config: Path) -> None:
             f" fill in login, endpoint and a project, then: {_check(config)}"
         )
         return
+    if remark := passed_over(os.environ, login):
+        click.echo(remark, err=True)
     name = cloud or os.environ.get("OS_CLOUD") or _NAME
     ca = os.environ.get("OS_CACERT")  # seen from here; the configuration may lie elsewhere
     asked = Starter(credential=name, login=login, projects=[], ca=ca and str(Path(ca).absolute()))
@@ -142,7 +144,7 @@ def _write(config: Path, starter: "Starter") -> None:
 
 
 def _report(config: Path, starter: "Starter") -> None:
-    from taskwatch.cli.output import counted
+    from taskwatch.cli.output import counted, few
     from taskwatch.telemetry import printable
 
     watched = [project for project in starter.projects if project.endpoint is not None]
@@ -150,11 +152,8 @@ def _report(config: Path, starter: "Starter") -> None:
     said = f"{printable(str(config))}: {counted(len(watched), 'project')}"
     click.echo(f"{said}; next: {_check(config, '--online')}" if watched else said)
     if left_out:
-        names = ", ".join(left_out[:_SHOWN])
-        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
-        text = (
-            f"only as a comment, for nothing says where the service is: {names}{more}; write endpoint there"
-        )
+        names = few(left_out, shown=_SHOWN)
+        text = f"only as a comment, for nothing says where the service is: {names}; write endpoint there"
         click.echo(printable(text), err=True)
     if not starter.projects:
         text = "this login sees no project; see to its permissions, or write project_id from the console"

@@ -112,6 +112,12 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
 
 
+def few(names: Sequence[str], *, shown: int = 5) -> str:
+    """Return the names in one line, the first few of many: a, b, c and 17 more."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
 def age(since: datetime, now: datetime) -> str:
     """Return how long ago, in the two words people use: 3 s, 12 min, 5 h, 8 d."""
     seconds = max(0, int((now - since).total_seconds()))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 NOT_POLLED = 3  # the exit code
 DELIVERY_SECONDS = 60.0  # for what is due now; what is left is pending, and the next run's
 
+_Troubles = dict[str, list[str]]
+"""What is wrong, and with which projects: one thing may stop them all."""
+
 
 @click.command(epilog="Example: taskwatch poll --project prod --dry-run")
 @config_option
@@ -70,24 +73,20 @@ def _ask(config: "Config", as_json: bool) -> int:
     longest = max(project.timeout for project in config.configured)
     # A poll that is under way when the daemon is asked comes first.
     polls = ask(config.store.path, Action.POLL, {"projects": names}, within=2 * longest)["polls"]
-    code = 0
+    troubles: _Troubles = {}
     with StoreReader(config.store.path) as reader:
         for poll in polls:
             events = [row for event_id in poll["events"] for row in reader.events(event_id=event_id)]
-            _print(events, as_json, project=poll["project"])
-            name = printable(poll["project"])
+            _print(events, as_json, project=poll["project"], width=_width(names))
             if poll["error"] is not None:
-                click.echo(f"{name}: {printable(poll['error'])}", err=True)
-                code = NOT_POLLED
+                troubles.setdefault(poll["error"], []).append(poll["project"])
             elif not as_json:
                 read, told = counted(poll["rows"], "task"), counted(len(events), "event")
-                click.echo(f"{name}: {read} read, {told}", err=True)
-    for name in names:
-        if name not in {poll["project"] for poll in polls}:
-            why = "the running daemon does not watch it; taskwatch reload, or its log says why"
-            click.echo(f"{printable(name)}: {why}", err=True)
-            code = NOT_POLLED
-    return code
+                click.echo(f"{printable(poll['project'])}: {read} read, {told}", err=True)
+    silent = [name for name in names if name not in {poll["project"] for poll in polls}]
+    if silent:
+        troubles["the running daemon does not watch it; taskwatch reload, or its log says why"] = silent
+    return _tell(troubles)
 
 
 async def _poll(config: "Config", as_json: bool) -> int:
@@ -129,10 +128,19 @@ async def _glance(config: "Config", as_json: bool) -> int:
 
 def _tell_unknown(troubles: "Mapping[str, CloudError]") -> int:
     """Print why projects that are given by their name cannot be polled; return the exit code."""
+    alike: _Troubles = {}
+    for name, trouble in troubles.items():
+        alike.setdefault(trouble.message, []).append(name)  # without its next try: there is none
+    return _tell(alike)
+
+
+def _tell(troubles: _Troubles) -> int:
+    """Print each trouble once, with the first few of those that have it; return the exit code."""
+    from taskwatch.cli.output import few
     from taskwatch.telemetry import printable
 
-    for name, trouble in troubles.items():
-        click.echo(f"{printable(name)}: {printable(str(trouble))}", err=True)
+    for text, names in troubles.items():
+        click.echo(printable(f"{few(names)}: {text}"), err=True)
     return NOT_POLLED if troubles else 0
 
 
@@ -147,32 +155,37 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
     results = await asyncio.gather(
         *(watch.poller.poll(commits=commits) for watch in watches), return_exceptions=True
     )
-    code = 0
+    names = [watch.poller.project.name for watch in watches]
+    troubles: _Troubles = {}
     broken: BaseException | None = None
-    for watch, result in zip(watches, results, strict=True):
-        name = watch.poller.project.name
+    for name, result in zip(names, results, strict=True):
         if isinstance(result, CloudError):
-            click.echo(f"{printable(name)}: {printable(str(result))}", err=True)
-            code = NOT_POLLED
+            troubles.setdefault(result.message, []).append(name)
             continue
         if isinstance(result, BaseException):
             broken = result  # the store, or a mistake of ours: no matter of this project
             continue
         if result.listing.failure is not None:
-            click.echo(
-                f"{printable(name)}: read in part only: {printable(str(result.listing.failure))}", err=True
-            )
-            code = NOT_POLLED
-        _print(result.events, as_json, project=name)
+            said = f"read in part only: {result.listing.failure}"
+            troubles.setdefault(said, []).append(name)
+        _print(result.events, as_json, project=name, width=_width(names))
         if not as_json:
             read, told = counted(result.listing.rows, "task"), counted(len(result.events), "event")
             click.echo(f"{printable(name)}: {read} read, {told}", err=True)
+    code = _tell(troubles)
     if broken is not None:
         raise broken
     return code
 
 
-def _print(events: "Sequence[Event | EventRow]", as_json: bool, *, project: str) -> None:
+def _width(names: "Sequence[str]") -> int:
+    """Return how wide the column of projects is."""
+    from taskwatch.telemetry import printable
+
+    return max((len(printable(name)) for name in names), default=0)
+
+
+def _print(events: "Sequence[Event | EventRow]", as_json: bool, *, project: str, width: int) -> None:
     import json
 
     from taskwatch.cli.output import coloured, print_json
@@ -183,4 +196,6 @@ def _print(events: "Sequence[Event | EventRow]", as_json: bool, *, project: str)
         return
     for event in events:
         kind = event.type.removeprefix("taskwatch.").ljust(18)
-        click.echo(f"{coloured(kind, event.severity)} {printable(project)}  {printable(event.summary)}")
+        click.echo(
+            f"{coloured(kind, event.severity)} {printable(project):<{width}}  {printable(event.summary)}"
+        )

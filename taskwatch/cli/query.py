@@ -1,5 +1,7 @@
 """`taskwatch projects`, `tasks`, `events`: what is known."""
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from taskwatch.cli.options import config_option, loaded
-from taskwatch.cli.output import age, print_json, print_table
+from taskwatch.cli.output import age, few, print_json, print_table
 
 if TYPE_CHECKING:
     from taskwatch.cli.standing import Daemon, Standing
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 Row = TypeVar("Row")
 
+# Each project may have heard another time.
+_NEXT_TRY: Final = re.compile(r" \([^()]*next try in [^()]*\)$")
 SHORT_ID: Final = 10  # characters of an event id in a table: enough to find it again
 
 
@@ -174,6 +178,7 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
     """List the projects: how fresh what is known of each is, when it is polled next, and what is in the way."""
     from taskwatch.cli.standing import standings
     from taskwatch.store.reader import StoreReader
+    from taskwatch.telemetry import printable
 
     configuration = loaded(config)
     daemon, remark = _heard_of(configuration.store.path)
@@ -205,6 +210,8 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
         empty="No such project is configured or known.",
         spare=("HOST", "TASKS", "RUNNING", "NEXT"),
     )
+    for line in _errors(rows):
+        click.echo(printable(line))
 
 
 @contextmanager
@@ -281,7 +288,20 @@ def _heard_of(store: Path) -> "tuple[Daemon, str | None]":
 
 
 def _trouble(row: "Standing", now: datetime) -> str | None:
-    return None if row.since is None else f"{row.cause} for {age(row.since, now)}: {row.error}"
+    return None if row.since is None else f"{row.cause} for {age(row.since, now)}"
+
+
+def _errors(rows: "Sequence[Standing]") -> Iterator[str]:
+    """Say what is in the way, once for all that it is in the way of."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    texts: dict[str, str] = {}
+    for row in rows:
+        if row.error is not None:
+            what = _NEXT_TRY.sub("", row.error)
+            names[what].append(row.name)
+            texts.setdefault(what, row.error)
+    for what, text in texts.items():
+        yield f"{few(names[what])}: {text}"
 
 
 def _took(since: datetime | None, until: datetime | None) -> str | None:

@@ -26,7 +26,11 @@ class Caller:
         self.requests = 0  # sent so far, refused ones included
 
     async def turn(self) -> None:
-        """Wait until the rate lets a request pass; the next one is then sent at once."""
+        """Wait until there is a login and the rate lets a request pass; the next one is then sent at once.
+
+        Raises CloudError.
+        """
+        await self._login.ready()
         await self._limiter.acquire()
         self._turn_until = asyncio.get_running_loop().time() + _TURN_SECONDS
 
@@ -44,11 +48,13 @@ class Caller:
         self.requests += 1
         self.asked.secrets = authentication.secrets
         try:
-            return await self._transport.send(request, authentication.headers, self.asked)
+            answer = await self._transport.send(request, authentication.headers, self.asked)
         except CloudError as error:
             if error.cause is CloudCause.THROTTLED:
-                self._limiter.pause(error.retry_after)
+                self._limiter.throttle(error)
             raise
+        self._limiter.answered()
+        return answer
 
 
 def host_of(endpoint: str) -> str:

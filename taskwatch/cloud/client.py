@@ -55,6 +55,10 @@ class TasksClient:
         self._numbering = numbering
         self._hint = Numbering.AUTO
 
+    @property
+    def manner(self) -> Hashable:
+        return self._base, self._numbering
+
     async def fetch(self, ask: Ask) -> Listing:
         """Read what is asked once, as the port TaskSource promises."""
         plan: Whole | Recent

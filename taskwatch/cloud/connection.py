@@ -5,18 +5,18 @@ Invariants:
 - Nothing of aiohttp's own words is shown: they hold the request with its headers.
 """
 
-import base64
+import os
 import ssl
-from dataclasses import dataclass, field
 from typing import Final
 
 import aiohttp
-from yarl import URL
 
-from taskwatch.cloud.errors import Asked, broken
+from taskwatch import urls
+from taskwatch.cloud.errors import UNANSWERED, Asked
 from taskwatch.errors import CloudCause, CloudError, SecretUnreadableError
 from taskwatch.names import NameTimeoutError
 from taskwatch.secret import Secret
+from taskwatch.urls import Proxy
 
 TIMEOUTS: Final = aiohttp.ClientTimeout(
     connect=10.0,  # seconds, for the name, the connection and TLS together
@@ -24,8 +24,6 @@ TIMEOUTS: Final = aiohttp.ClientTimeout(
 )
 
 _PROXY_LOGIN: Final = 407
-_SENT_AS: Final = "latin-1"  # aiohttp's choice for the login of a proxy
-_LOGIN_ENCODINGS: Final = (_SENT_AS, "utf-8")  # a proxy may write it anew
 _OWN_ISSUER: Final = frozenset({2, 18, 19, 20, 21})  # X509_V_ERR_*: nobody we trust has signed it
 _EXPIRED: Final = 10
 _WRONG_HOST: Final = frozenset({62, 64})  # name, address
@@ -33,57 +31,14 @@ _NO_CERTIFICATE_OF_OURS: Final = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE", "
 _TOO_OLD: Final = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE")
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """A proxy as it is now."""
-
-    url: URL = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"the proxy {self.url.host_port_subcomponent}"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What of it no error may show."""
-        if self.url.user is None and self.url.password is None:
-            return ()
-        login = f"{self.url.user or ''}:{self.url.password or ''}"
-        in_base64 = (
-            base64.b64encode(login.encode(encoding)).decode("ascii") for encoding in _LOGIN_ENCODINGS
-        )
-        return tuple(text for text in (self.url.user, self.url.password, *in_base64) if text)
-
-    def is_at(self, error: aiohttp.ClientConnectorError) -> bool:
-        return (error.host, error.port) == (self.url.host, self.url.port)
-
-
 def read_proxy(secret: Secret) -> Proxy:
     """Return the proxy as it is kept. Raises CloudError."""
     try:
-        url = URL(secret.reveal())
+        return urls.read_proxy(secret)
     except SecretUnreadableError as error:
-        raise CloudError(CloudCause.NETWORK, f"no proxy: {error}") from None
-    except ValueError:
-        url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
-        raise CloudError(
-            CloudCause.NETWORK, f"what {secret.place} holds is no proxy; write http://HOST:PORT there"
-        )
-    if not all(_is_sendable(text) for text in (url.user, url.password) if text):
-        raise CloudError(
-            CloudCause.NETWORK,
-            f"the user or the password of the proxy in {secret.place} holds letters that cannot be sent to it;"
-            " have it take others",
-        )
-    return Proxy(url)
-
-
-def _is_sendable(text: str) -> bool:
-    try:
-        text.encode(_SENT_AS)
-    except UnicodeEncodeError:  # it holds the text
-        return False
-    return True
+        problem = str(error)
+    # Raised out here, and so without a context: the error of a file that is no text holds its bytes.
+    raise CloudError(CloudCause.NETWORK, problem)
 
 
 def phases() -> aiohttp.TraceConfig:
@@ -100,7 +55,7 @@ def phases() -> aiohttp.TraceConfig:
         _note(context, "no TCP or TLS connection to it yet")
 
     async def sent(_: object, context: object, __: object) -> None:
-        _note(context, "connected, and no answer yet")
+        _note(context, UNANSWERED)
 
     config.on_connection_create_start.append(begin_connecting)
     config.on_dns_resolvehost_start.append(begin_lookup)
@@ -117,36 +72,77 @@ def _note(context: object, phase: str) -> None:
 
 
 def unanswered(
-    asked: Asked, error: Exception, *, proxy: Proxy | None, timeouts: aiohttp.ClientTimeout
+    asked: Asked,
+    error: Exception,
+    *,
+    proxy: Proxy | None = None,
+    timeouts: aiohttp.ClientTimeout = TIMEOUTS,
 ) -> CloudError:
     """Say why there is no whole answer, and who is to blame."""
+    cause, what = _why(asked, error, proxy, timeouts)
+    return CloudError(cause, f"{asked.host}: {what}")
+
+
+def _why(
+    asked: Asked, error: Exception, proxy: Proxy | None, timeouts: aiohttp.ClientTimeout
+) -> tuple[CloudCause, str]:
     match error:
         case aiohttp.ClientHttpProxyError(status=status) if proxy is not None:
-            return CloudError(CloudCause.NETWORK, f"{asked.host}: {_refused_by(proxy, status)}")
-        case aiohttp.ClientConnectorError() if proxy is not None and proxy.is_at(error):
-            there = broken(Asked(host=str(proxy), credential="", setting="proxy"), error)
-            return CloudError(CloudCause.NETWORK, f"{asked.host}: {there}")
+            return CloudCause.NETWORK, _refused_by(proxy, status)
+        case aiohttp.ClientConnectorError() if proxy is not None and proxy.is_at(error.host, error.port):
+            there = Asked(host=str(proxy), credential="", setting="proxy")
+            return CloudCause.NETWORK, str(unanswered(there, error, timeouts=timeouts))
         case aiohttp.ClientConnectorDNSError(os_error=NameTimeoutError() as slow):
-            return CloudError(CloudCause.TIMEOUT, f"{asked.host}: its name was not resolved: {slow}")
+            return CloudCause.TIMEOUT, f"its name was not resolved: {slow}"
         case aiohttp.ConnectionTimeoutError():
-            return CloudError(
-                CloudCause.TIMEOUT, f"{asked.host}: {asked.phase}, after {timeouts.connect:g} s{_by(proxy)}"
-            )
+            return CloudCause.TIMEOUT, f"{asked.phase}, after {timeouts.connect:g} s{_by(proxy)}"
         case aiohttp.SocketTimeoutError():
-            return CloudError(
-                CloudCause.TIMEOUT,
-                f"{asked.host}: {asked.phase}, and {timeouts.sock_read:g} s of silence{_by(proxy)}",
-            )
-        case aiohttp.ClientConnectorCertificateError(certificate_error=problem):
-            return CloudError(CloudCause.TLS, f"{asked.host}: {_refused_certificate(asked, problem)}")
-        case aiohttp.ClientConnectorSSLError(os_error=ssl.SSLError() as problem) | (
-            ssl.SSLError() as problem
-        ):
-            return _without_tls(asked, problem)
-        case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
-            return _without_tls(asked, error.__cause__)
+            return CloudCause.TIMEOUT, f"{asked.phase}, and {timeouts.sock_read:g} s of silence{_by(proxy)}"
         case _:
-            return broken(asked, error)
+            return _unconnected(asked, error)
+
+
+def _unconnected(asked: Asked, error: Exception) -> tuple[CloudCause, str]:
+    match error:
+        case aiohttp.ClientConnectorCertificateError(certificate_error=problem):
+            return CloudCause.TLS, _refused_certificate(asked, problem)
+        case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
+            return CloudCause.TLS, _without_tls(asked, getattr(error, "os_error", error))
+        case aiohttp.ClientOSError() if isinstance(error.__cause__, ssl.SSLError):
+            return CloudCause.TLS, _without_tls(asked, error.__cause__)
+        case aiohttp.ClientConnectorDNSError():
+            return (
+                CloudCause.NETWORK,
+                f"its name cannot be resolved; check {asked.setting} and the name service",
+            )
+        case aiohttp.ClientConnectorError():
+            reason = _reason(error.os_error)
+            return CloudCause.NETWORK, f"cannot connect ({reason}); check {asked.setting}, and the firewall"
+        case _:
+            return _broken(asked, error)
+
+
+def _broken(asked: Asked, error: Exception) -> tuple[CloudCause, str]:
+    match error:
+        case TimeoutError():
+            return CloudCause.TIMEOUT, "no answer in time"
+        case aiohttp.ClientPayloadError():
+            return CloudCause.NETWORK, "the answer was cut short"
+        case aiohttp.ServerDisconnectedError():
+            return CloudCause.NETWORK, "closed the connection without an answer"
+        case aiohttp.ClientResponseError():
+            return CloudCause.BAD_ANSWER, f"the answer is not HTTP as it should be; check {asked.setting}"
+        case aiohttp.InvalidURL():
+            return CloudCause.NETWORK, f"is no host that can be asked; check {asked.setting}"
+        case OSError():
+            return CloudCause.NETWORK, f"the connection broke ({_reason(error)})"
+        case _:
+            return CloudCause.NETWORK, f"the connection broke ({type(error).__name__})"
+
+
+def _reason(error: OSError) -> str:
+    # The text of aiohttp's own errors may hold addresses and more; the system's word is enough.
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else type(error).__name__
 
 
 def refused_by_proxy(asked: Asked, proxy: Proxy, status: int) -> CloudError | None:
@@ -181,12 +177,10 @@ def _refused_certificate(asked: Asked, problem: Exception) -> str:
     return f"{said}; check {asked.setting}"
 
 
-def _without_tls(asked: Asked, problem: ssl.SSLError) -> CloudError:
-    reason = problem.reason or ""
+def _without_tls(asked: Asked, problem: OSError) -> str:
+    reason = getattr(problem, "reason", None) or ""
     if any(word in reason for word in _TOO_OLD):
-        what = "it speaks nothing newer than TLS 1.1, which is not safe; its owner has to allow TLS 1.2"
-    elif any(word in reason for word in _NO_CERTIFICATE_OF_OURS):
-        what = "it ended TLS, and may want a certificate of ours, or another one; write tls: {cert: FILE, key: FILE}"
-    else:
-        what = f"no TLS connection; check the scheme and the port of {asked.setting}"
-    return CloudError(CloudCause.TLS, f"{asked.host}: {what}")
+        return "it speaks nothing newer than TLS 1.1, which is not safe; its owner has to allow TLS 1.2"
+    if any(word in reason for word in _NO_CERTIFICATE_OF_OURS):
+        return "it ended TLS, and may want a certificate of ours, or another one; write tls: {cert: FILE, key: FILE}"
+    return f"no TLS connection; check the scheme and the port of {asked.setting}"

@@ -7,15 +7,12 @@ Invariants:
 """
 
 import json
-import os
-import ssl
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
-
-import aiohttp
 
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.secret import hidden
@@ -29,7 +26,20 @@ _CODES: Final = ("error_code", "errorCode", "errCode", "code")
 _MESSAGES: Final = ("error_msg", "errorMsg", "errMsg", "externalMessage", "message")
 _REQUEST_IDS: Final = ("request_id", "requestId")
 
+# Phases of an exchange in which the host has been reached.
+UNANSWERED: Final = "connected, and no answer yet"
+UNFINISHED: Final = "its answer began, and did not end"
+
+_UNAUTHORIZED: Final = 401
+_LOCKED: Final = (
+    "too many logins were refused, and for a while none is accepted; find who else still logs in with an old"
+    " password; the daemon waits, and tries again by itself"
+)
 _INVALID_TOKEN_CODE: Final = "DBS.280056"  # noqa: S105  # the service's code for "Invalid token": it comes as a 403
+_LOCKED_OUT: Final = re.compile(r"\block(?:ed|out)\b", re.IGNORECASE)
+_SIGNATURE: Final = re.compile(r"\bak\b|aksk|signature|secret ?key", re.IGNORECASE)  # the gateway's words
+_KEY_LOCKED: Final = re.compile(r"reach the limit", re.IGNORECASE)
+_OF_THE_HOST: Final = (CloudCause.CLOUD, CloudCause.THROTTLED)  # a page in front of it says the same
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
@@ -50,6 +60,7 @@ class Asked:
     credential: str  # in words, as Login says it
     secrets: tuple[str, ...] = field(default=(), repr=False)
     setting: str = "endpoint"  # what in the configuration names the host
+    asked_for: str = ""  # of a login: what for, in words
     phase: str = ""  # of the exchange under way, in words
     # Where they are not those of a task list.
     remedies: Mapping[CloudCause, str] = field(default_factory=dict)
@@ -63,6 +74,7 @@ class Said:
     message: str
     request_id: str | None = None
     is_quoted: bool = True  # False: the message is ours, about an answer that says nothing
+    is_page: bool = False  # for people with a browser: no API has answered
 
     def __str__(self) -> str:
         message = f'"{self.message}"' if self.is_quoted else self.message
@@ -73,15 +85,19 @@ def refusal(asked: Asked, status: int, headers: Mapping[str, str], body: bytes) 
     """Say what an answer with another status than 200 means, and what to do."""
     said = what_it_says(asked, body)
     cause = _cause(status, said)
+    is_lockout = status == _UNAUTHORIZED and _LOCKED_OUT.search(said.message) is not None
+    remedy = _LOCKED if is_lockout else _remedy(asked, cause, status, said)
     words = replace(said, code=None) if said.code == str(status) else said  # once is enough
     return CloudError(
         cause,
-        f"{asked.host} answered {status} {words}: {_remedy(asked, cause, status)}",
+        f"{asked.host} answered {status} {words}: {remedy}",
         http_status=status,
         error_code=said.code if said.code != str(status) else None,  # Keystone says its status twice
         request_id=_header(asked, headers, "X-Request-Id") or said.request_id,
         retry_after=_retry_after(headers),
         answered_at=http_date(headers.get("Date", "")),
+        is_lockout=is_lockout,
+        asked_for=asked.asked_for,
     )
 
 
@@ -105,66 +121,19 @@ def bad_answer(asked: Asked, why: str) -> CloudError:
 def too_late(asked: Asked, seconds: float) -> CloudError:
     return CloudError(
         CloudCause.TIMEOUT,
-        f"{asked.host} did not give the whole task list within {seconds:g} s"
-        + (f": {asked.phase}" if asked.phase else ""),
+        f"{asked.host} did not give the whole task list within {seconds:g} s{stopped(asked, longer='timeout')}",
     )
 
 
-def broken(asked: Asked, error: Exception) -> CloudError:
-    """Say in plain words what went wrong between us and the host."""
-    cause, what = _broken(asked, error)
-    return CloudError(cause, f"{asked.host}: {what}")
-
-
-def _broken(asked: Asked, error: Exception) -> tuple[CloudCause, str]:
-    match error:
-        case aiohttp.ClientConnectorError():
-            return _unconnected(asked, error)
-        case TimeoutError():
-            return CloudCause.TIMEOUT, "no answer in time"
-        case aiohttp.ClientPayloadError():
-            return CloudCause.NETWORK, "the answer was cut short"
-        case aiohttp.ServerDisconnectedError():
-            return CloudCause.NETWORK, "closed the connection without an answer"
-        case aiohttp.ClientResponseError():
-            return CloudCause.BAD_ANSWER, f"the answer is not HTTP as it should be; check {asked.setting}"
-        case aiohttp.InvalidURL():
-            return CloudCause.NETWORK, f"is no host that can be asked; check {asked.setting}"
-        case OSError():
-            return CloudCause.NETWORK, f"the connection broke ({_reason(error)})"
-        case _:
-            return CloudCause.NETWORK, f"the connection broke ({type(error).__name__})"
-
-
-def _unconnected(asked: Asked, error: aiohttp.ClientConnectorError) -> tuple[CloudCause, str]:
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            return (
-                CloudCause.TLS,
-                f"its certificate is refused ({_certificate_problem(error)}); check {asked.setting}",
-            )
-        case aiohttp.ClientSSLError():
-            return CloudCause.TLS, f"no TLS connection; check the scheme and the port of {asked.setting}"
-        case aiohttp.ClientConnectorDNSError():
-            return (
-                CloudCause.NETWORK,
-                f"its name cannot be resolved; check {asked.setting} and the name service",
-            )
-        case _:
-            return (
-                CloudCause.NETWORK,
-                f"cannot connect ({_reason(error.os_error)}); check {asked.setting}, and the firewall",
-            )
-
-
-def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
-    problem = error.certificate_error
-    return problem.verify_message if isinstance(problem, ssl.SSLCertVerificationError) else "not verified"
-
-
-def _reason(error: OSError) -> str:
-    # The text of aiohttp's own errors may hold addresses and more; the system's word is enough.
-    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else type(error).__name__
+def stopped(asked: Asked, *, longer: str = "") -> str:
+    """Say in which phase time ran out, and what to do. `longer` is the setting that gives more of it."""
+    if not asked.phase:
+        return ""
+    said = f": {asked.phase}"
+    if asked.phase not in (UNANSWERED, UNFINISHED):
+        return said
+    more = f", or write a longer {longer}" if longer else ""
+    return f"{said}; it is up and slow, or hangs: look at its status page and at a proxy on the way{more}"
 
 
 def what_it_says(asked: Asked, body: bytes) -> Said:
@@ -176,9 +145,8 @@ def what_it_says(asked: Asked, body: bytes) -> Said:
         return _without_shape(asked, text)
     found = _find(answer, nesting=0) if isinstance(answer, dict) else None
     if found is None:
-        return Said(
-            message="JSON that names no error", is_quoted=False
-        )  # not quoted: escaped, a secret would not be found
+        # Not quoted: escaped, a secret would not be found.
+        return Said(message="JSON that names no error", is_quoted=False)
     code, message = found
     request_id = _first(answer, _REQUEST_IDS)
     return Said(
@@ -193,7 +161,7 @@ def _without_shape(asked: Asked, text: str) -> Said:
     if not text:
         return Said(message="an empty body", is_quoted=False)
     if text[:256].lower().startswith(("<!doctype", "<html", "<?xml")):
-        return Said(message="an HTML page", is_quoted=False)
+        return Said(message="an HTML page", is_quoted=False, is_page=True)
     if text.startswith(("{", "[", '"')):
         return Said(message="broken JSON", is_quoted=False)  # not quoted for the same reason
     return Said(message=one_line(asked, text))
@@ -241,12 +209,16 @@ def _cause(status: int, said: Said) -> CloudCause:
             return CloudCause.BAD_ANSWER
 
 
-def _remedy(asked: Asked, cause: CloudCause, status: int) -> str:
+def _remedy(asked: Asked, cause: CloudCause, status: int, said: Said) -> str:
     if 300 <= status <= 399:  # noqa: PLR2004  # the class of redirects
         return f"redirect refused, what logs in goes to the configured host only; check {asked.setting}"
+    if status < 300 or (said.is_page and cause not in _OF_THE_HOST):  # noqa: PLR2004  # the classes of success
+        return f"that is no answer of its API; check {asked.setting}, and a proxy on the way"
     if (remedy := asked.remedies.get(cause)) is not None:
         return remedy
     match cause:
+        case CloudCause.LOGIN if _SIGNATURE.search(said.message) is not None:
+            return _of_signature(asked, said)
         case CloudCause.LOGIN:
             return f"check {asked.credential}, and that endpoint is of its region"
         case CloudCause.PERMISSION:
@@ -256,9 +228,22 @@ def _remedy(asked: Asked, cause: CloudCause, status: int) -> str:
         case CloudCause.THROTTLED:
             return "no requests for a while; lower the rate of the credential if this comes often"
         case CloudCause.CLOUD:
-            return "the service has trouble of its own"
+            lasting = f"; if it lasts, check {asked.setting}" if said.is_page else ""
+            return f"the service has trouble of its own{lasting}"
         case _:
             return "check project_id and endpoint"
+
+
+def _of_signature(asked: Asked, said: Said) -> str:
+    if _KEY_LOCKED.search(said.message) is not None:
+        return (
+            "more than five signatures in a row were refused, and for some minutes none is accepted; find who else"
+            f" still signs with an old secret_key, and check that of {asked.credential}"
+        )
+    return (
+        f"check secret_key, then access_key, of {asked.credential}; the clock of this host; and that {asked.setting}"
+        " is of its region"
+    )
 
 
 def _header(asked: Asked, headers: Mapping[str, str], name: str) -> str | None:

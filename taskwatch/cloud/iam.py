@@ -9,7 +9,7 @@ Invariants:
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from aiohttp import hdrs
 from yarl import URL
 
 from taskwatch.cloud.auth.login import Authentication, Login
-from taskwatch.cloud.errors import Asked, http_date
+from taskwatch.cloud.errors import Asked, http_date, stopped
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.transport import Answer, Request, Transport
 from taskwatch.errors import CloudCause, CloudError
@@ -59,26 +59,26 @@ class VisibleProject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a token is for: a project by its id or its name, or else a whole domain (account)."""
+    """What a token is for: a project by its id or its name, or else a whole domain (account). One of the three."""
 
     project_id: str | None = None
     project_name: str | None = None
     domain_name: str | None = None
 
     def __str__(self) -> str:
-        if self.project_id is not None:
-            return f"project {self.project_id}"
-        if self.project_name is not None:
-            return f"project {self.project_name}"
-        return "the domain" if self.domain_name is None else f"domain {self.domain_name}"
+        project = self.project_id or self.project_name
+        return f"domain {self.domain_name}" if project is None else f"project {project}"
 
     def body(self) -> Body:
         if self.project_id is not None:
             return {"project": {"id": self.project_id}}
         if self.project_name is not None:
-            domain = {"domain": {"name": self.domain_name}} if self.domain_name is not None else {}
-            return {"project": {"name": self.project_name, **domain}}
+            return {"project": {"name": self.project_name}}
         return {"domain": {"name": self.domain_name}}
+
+    @property
+    def is_of_project(self) -> bool:
+        return self.domain_name is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,11 +108,13 @@ class Iam:
         """Log in. Raises CloudError."""
         who = {"name": user.name, "password": password, "domain": {"name": user.domain_name}}
         identity = {"methods": ["password"], "password": {"user": who}}
-        wrong = (
-            "check username, user_domain_name and password (IAM says the same for each), and that"
-            f" {scope} is visible to this user"
+        unseen = "that the project is visible to this user"
+        wrong = "check username, user_domain_name and password (IAM says the same for each)"
+        asked = self._asked(
+            f"{wrong}, and {unseen}" if scope.is_of_project else wrong,
+            not_found=f"check auth_url, and {unseen}" if scope.is_of_project else "check auth_url",
+            asked_for=str(scope),
         )
-        asked = self._asked(scope, wrong)
         request = self._login(identity, scope)
         answer = await self._send(request, Authentication(secrets=(password,)), asked)
         return _token(answer, asked)
@@ -121,28 +123,43 @@ class Iam:
         """Assume an agency as `via`. Raises CloudError."""
         role = {"domain_name": domain_name, "agency_name": agency_name}
         identity = {"methods": ["assume_role"], "assume_role": role}
-        wrong = (
-            f"check {via}, that it may assume agencies (Agent Operator), domain_name and agency_name, and that"
-            f" {scope} is visible to the agency"
-        )
-        asked = self._asked(scope, wrong)
+        wrong = f"check agency_name and domain_name, and that {via} may assume agencies (Agent Operator)"
+        if scope.is_of_project:
+            wrong = f"{wrong}; then that the project is visible to the agency"
+        asked = self._asked(wrong, not_found=f"{wrong}; and auth_url", asked_for=str(scope))
         request = self._login(identity, scope)
         answer = await via.send(request, lambda shown: self._send(request, shown, asked))
         return _token(answer, asked)
 
     async def projects(self, login: Login, *, signs: bool = False) -> tuple[VisibleProject, ...]:
-        """List the projects that a login can see. `signs`: it has no token, it signs requests."""
-        path = "/projects" if signs else "/auth/projects"
-        answer = await self._read(path, login, may="list projects")
-        return projects_of(answer.body, host=self.host)
+        """List the projects that a login can see. `signs`: it has no token, it signs requests. Raises CloudError."""
+        path, suspects = "/auth/projects", f"{login}"
+        if signs:
+            path, suspects = "/projects", f"secret_key, then access_key, of {login}; the clock of this host"
+        answer = await self._read(path, login, f"check {suspects}, and that it may list projects")
+        return _projects(answer.body, host=self.host)
+
+    async def own_project(self, login: Login) -> str | None:
+        """Return the id of the project that the token of a login is for; None for one of a domain. Raises CloudError."""
+        asked = self._asked(f"check {login}")
+        request = Request(url=URL(f"{self._root}/auth/tokens?nocatalog=1", encoded=True))
+
+        async def ask(shown: Authentication) -> Answer:
+            about = {"X-Subject-Token": shown.headers["X-Auth-Token"]}
+            return await self._send(replace(request, headers=about), shown, asked)
+
+        answer = await login.send(request, ask)
+        return _project_id(_object(answer.body, self.host).get("token"))
 
     async def catalogue(self, login: Login) -> tuple[ServiceEndpoint, ...]:
         """Return where the services are that the login of a project may use. Raises CloudError."""
-        answer = await self._read("/auth/catalog", login, may="ask for the catalogue")
+        answer = await self._read(
+            "/auth/catalog", login, f"check {login}, and that it may ask for the catalogue"
+        )
         return tuple(_endpoints(_object(answer.body, self.host).get("catalog")))
 
-    async def _read(self, path: str, login: Login, *, may: str) -> Answer:
-        asked = self._asked(None, f"check {login}, and that it may {may}")
+    async def _read(self, path: str, login: Login, wrong: str) -> Answer:
+        asked = self._asked(wrong)
         request = Request(url=URL(f"{self._root}{path}", encoded=True))
         return await login.send(request, lambda shown: self._send(request, shown, asked))
 
@@ -155,18 +172,16 @@ class Iam:
             expected=_CREATED,
         )
 
-    def _asked(self, scope: Scope | None, wrong: str) -> Asked:
-        unseen = (
-            "check auth_url" if scope is None else f"{scope} is not visible to it; check that and auth_url"
-        )
+    def _asked(self, wrong: str, *, not_found: str = "check auth_url", asked_for: str = "") -> Asked:
         return Asked(
             host=self.host,
             credential=f"the credential {self._credential}",
             setting="auth_url",
+            asked_for=asked_for,
             remedies={
                 CloudCause.LOGIN: wrong,
                 CloudCause.PERMISSION: wrong,
-                CloudCause.NOT_FOUND: unseen,
+                CloudCause.NOT_FOUND: not_found,
                 CloudCause.BAD_ANSWER: f"{wrong}; and auth_url",
             },
         )
@@ -182,10 +197,10 @@ class Iam:
             pass
         except CloudError as error:
             if error.cause is CloudCause.THROTTLED:
-                self._limiter.pause(error.retry_after)
+                self._limiter.throttle(error)
             raise
         raise CloudError(
-            CloudCause.TIMEOUT, f"{asked.host}: no whole answer within {LOGIN_SECONDS:g} s: {asked.phase}"
+            CloudCause.TIMEOUT, f"{asked.host}: no whole answer within {LOGIN_SECONDS:g} s{stopped(asked)}"
         )
 
 
@@ -205,16 +220,16 @@ def token_of(text: str, body: Body, *, host: str, answered_at: datetime | None =
     life = _life(body, answered_at)
     if life <= 0:
         raise _unusable(host, "a token that had expired when it was issued")
-    project = body.get("project")
-    project = project if isinstance(project, dict) else {}
-    return Token(
-        text=text,
-        life=life,
-        project_id=_text(project.get("id")),
-    )
+    return Token(text=text, life=life, project_id=_project_id(body))
 
 
-def projects_of(body: bytes, *, host: str) -> tuple[VisibleProject, ...]:
+def _project_id(token: object) -> str | None:
+    """Return the id of the project that a token is for, as its body says."""
+    project = token.get("project") if isinstance(token, dict) else None
+    return _text(project.get("id")) if isinstance(project, dict) else None
+
+
+def _projects(body: bytes, *, host: str) -> tuple[VisibleProject, ...]:
     """Return the projects of a list. Raises CloudError for what is none."""
     found = _object(body, host).get("projects")
     if not isinstance(found, list):

@@ -7,10 +7,13 @@ a known open task that no list shows is looked for by itself, and where that doe
 says that it is missing.
 
 Requests of an incremental poll: one for each 100 tasks that began within the last hour before the newest
-one, one for each 100 that run, and at most SEARCHES for open tasks in neither list. It does not matter
-how many have ended. A search is one request by the second in which the task began, where that is known,
-and one by its id. A task that the cloud has forgotten while it was open costs that in each incremental
-poll until the engine gives it up (`engine.incremental.LOST_SECONDS`).
+one, one for each 100 that run, and at most SEARCHES for open tasks in neither list (and as many again
+where a service that counts pages from 1 refuses an offset of 0). It does not matter how many have ended.
+A search is one request by the second in which the task began, where that is known, and one by its id. A
+task that the cloud has forgotten while it was open costs that in each incremental poll until the engine
+gives it up (`engine.incremental.LOST_SECONDS`).
+
+A poll that searches reads no whole list afterwards: the next one does, with all of its time before it.
 """
 
 import math
@@ -21,23 +24,21 @@ from urllib.parse import quote
 
 from taskwatch.cloud.decode import Page, Row, parse_date, parse_time
 from taskwatch.cloud.paging import Numbering, Paging, Reads
-from taskwatch.engine.incremental import since
-from taskwatch.engine.ports import OpenTask, Since
+from taskwatch.core.since import Since, since
+from taskwatch.engine.ports import OpenTask
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.project import Check
 from taskwatch.model.task import RUNNING
 
-SEARCHES: Final = (
-    20  # requests for open tasks that are in neither list; beyond, the whole list is less to read
-)
+# Requests for open tasks that are in neither list; beyond, the whole list is less to read.
+SEARCHES: Final = 20
 CHECKED_FROM: Final = 3  # requests of a full poll; a shorter list is read whole each time
 
 _RUNNING: Final = f"status={RUNNING}&"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
-_NO_EVIDENCE: Final = frozenset(
-    {400, 404}
-)  # answers of a service that takes no such question: no window so far back, no task by its id
+# Answers of a service that takes no such question: no window so far back, no task by its id.
+_NO_EVIDENCE: Final = frozenset({400, 404})
 
 
 class Whole:
@@ -157,7 +158,6 @@ class Recent:
         if search.is_given_up:
             yield from self._read_whole()
             return
-        self.failure = self.failure or search.failure
         self.missing = frozenset(search.missing)
         self.is_over = True
 
@@ -208,55 +208,60 @@ class _Lists:
 
 
 class _Search:
-    """Looks for tasks one by one: among those of the second in which each began, then by its id."""
+    """Looks for tasks one by one: among those of the second in which each began, then by its id.
+
+    All by their seconds first, which finds whatever is on the list in one request each. What that leaves
+    is asked for by its id as far as the bound goes, and is missing beyond it: the next poll is a whole one.
+    """
 
     def __init__(self, tasks: Collection[OpenTask], *, numbering: Numbering, hint: Numbering) -> None:
         self._tasks = tasks
         self._numbering = numbering
         self._hint = hint
         self._left = SEARCHES
-        self.is_given_up = len(tasks) > SEARCHES
-        self.failure: str | None = None
+        self.is_given_up = len(tasks) > SEARCHES  # before anything was asked for
         self.found: list[Row] = []
         self.missing: list[str] = []
 
     def read(self) -> Reads:
         if self.is_given_up:
             return
+        unseen: list[str] = []
         for task in self._tasks:
-            if self._left <= 0:
-                self.is_given_up = True
-                return
-            rows = yield from self._rows_of(task)
-            self.found += rows
-            if not rows:
-                self.missing.append(task.job_id)
+            rows = (yield from self._begun_with(task.created_at)) if task.created_at is not None else []
+            if not self._take(task.job_id, rows):
+                unseen.append(task.job_id)
+        for job_id in unseen:
+            rows = (yield from self._of_id(job_id)) if self._left > 0 else []
+            if not self._take(job_id, rows):
+                self.missing.append(job_id)
 
-    def _rows_of(self, task: OpenTask) -> Generator[str, Page, list[Row]]:
-        if task.created_at is not None:
-            begun = Paging(
-                _window(task.created_at - _SECOND, task.created_at + _SECOND),
-                configured=self._numbering,
-                hint=self._hint,
-            )
-            try:
-                yield from begun.read()
-            except CloudError as error:
-                if error.http_status not in _NO_EVIDENCE:
-                    raise
-            self._left -= max(1, begun.pages)  # what was refused was asked for as well
-            self.failure = self.failure or begun.failure
-            if found := [row for row in begun.rows if row.job_id == task.job_id]:
-                return found
+    def _take(self, job_id: str, rows: Collection[Row]) -> bool:
+        found = [row for row in rows if row.job_id == job_id]
+        self.found += found
+        return bool(found)
+
+    def _begun_with(self, created_at: datetime) -> Generator[str, Page, list[Row]]:
+        """Read what began in this second: one page, for whoever is not on it has an id."""
+        window = _window(created_at - _SECOND, created_at + _SECOND)
+        self._left -= 1  # what is refused was asked for as well
         try:
-            job = yield job_place(task.job_id)
+            page = yield from Paging(window, configured=self._numbering, hint=self._hint).read_first()
+        except CloudError as error:
+            if error.http_status not in _NO_EVIDENCE:
+                raise
+            return []
+        return page.rows
+
+    def _of_id(self, job_id: str) -> Generator[str, Page, list[Row]]:
+        self._left -= 1
+        try:
+            job = yield job_place(job_id)
         except CloudError as error:
             if error.http_status not in _NO_EVIDENCE and error.cause is not CloudCause.BAD_ANSWER:
                 raise
             return []
-        finally:
-            self._left -= 1
-        return [row for row in job.rows if row.job_id == task.job_id]
+        return job.rows
 
 
 def job_place(job_id: str) -> str:

@@ -19,7 +19,7 @@ from yarl import URL
 import taskwatch
 from taskwatch.cloud.body import read_page, read_refusal
 from taskwatch.cloud.connection import TIMEOUTS, phases, read_proxy, refused_by_proxy, unanswered
-from taskwatch.cloud.errors import Asked, refusal
+from taskwatch.cloud.errors import UNFINISHED, Asked, refusal
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.names import Names
 from taskwatch.secret import Secret
@@ -111,7 +111,7 @@ class Transport:
                 proxy=None if proxy is None else proxy.url,
                 trace_request_ctx=asked,
             ) as response:
-                asked.phase = "its answer began, and did not end"
+                asked.phase = UNFINISHED
                 if response.status == request.expected:
                     return Answer(body=await read_page(response, asked), headers=response.headers)
                 said = await read_refusal(response)

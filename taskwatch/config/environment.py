@@ -12,6 +12,7 @@ _ACCESS_KEY: Final = ("OS_ACCESS_KEY", "S3_ACCESS_KEY_ID")
 _SECRET_KEY: Final = ("OS_SECRET_KEY", "S3_SECRET_ACCESS_KEY")
 _SECURITY_TOKEN: Final = ("OS_SECURITY_TOKEN", "S3_SECURITY_TOKEN")
 _TOKEN: Final = ("OS_TOKEN", "OS_AUTH_TOKEN")
+_BEGUN: Final = ("OS_USERNAME", *_AUTH_URL)  # of a login, and nothing to log in with
 
 
 def login_from(environment: Mapping[str, str]) -> StarterLogin | None:
@@ -42,7 +43,21 @@ def login_from(environment: Mapping[str, str]) -> StarterLogin | None:
         }
     if found.has(_TOKEN):
         return {"type": "token", "auth_url": found.text(_AUTH_URL), "token": found.secret(_TOKEN)}
+    if found.has(_BEGUN):
+        begun = found.name(_BEGUN)
+        problem = (
+            f"$OS_PASSWORD is not set, nor $OS_ACCESS_KEY or $OS_TOKEN, and the login that ${begun} begins needs one"
+            f" of them; nothing was written: set it, or unset ${begun} for an example to fill in"
+        )
+        raise ConfigError([problem])
     return None
+
+
+def passed_over(environment: Mapping[str, str], login: StarterLogin) -> str | None:
+    """Say why a user that the environment names is not the one who logs in; None where nobody could be surprised."""
+    if login["type"] in ("password", "cloud") or not environment.get("OS_USERNAME"):
+        return None
+    return f"by {login['type']} and not as $OS_USERNAME, for $OS_PASSWORD is not set"
 
 
 class _Variables:
@@ -53,12 +68,13 @@ class _Variables:
         return any(self._environment.get(name) for name in names)
 
     def text(self, names: tuple[str, ...]) -> str:
-        return self._environment[self._name(names)]
+        return self._environment[self.name(names)]
 
     def secret(self, names: tuple[str, ...]) -> Mapping[str, str]:
-        return {"env": self._name(names)}
+        return {"env": self.name(names)}
 
-    def _name(self, names: tuple[str, ...]) -> str:
+    def name(self, names: tuple[str, ...]) -> str:
+        """Return the first that is set. Raises ConfigError."""
         for name in names:
             if self._environment.get(name):
                 return name

@@ -16,37 +16,21 @@ Invariants:
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from taskwatch.core.detect import Change
-from taskwatch.engine.ports import Ask, OpenTask, Since
+from taskwatch.core.since import LAG, since
+from taskwatch.engine.ports import Ask, OpenTask
 from taskwatch.model.event import Transition
 from taskwatch.model.project import Check, Digests, Listing
 from taskwatch.model.task import Task, is_ended
 
-DISAGREEMENTS: Final = 3  # in a row, after which whole lists are read for as long as this process lives
+DISAGREEMENTS: Final = 3  # in a row, after which whole lists are read until the project is read otherwise
 # A task gone for good costs two requests an incremental poll until then, and one where this run never saw
 # it; more of them than can be searched for make polls whole for so long.
 LOST_SECONDS: Final = 600.0
-_LAG: Final = timedelta(hours=1)  # by which a task may come onto the list later than one that began after it
-_AHEAD: Final = timedelta(days=1)
-_ROUND_SECONDS: Final = 6 * 3600  # for so long the question stays the same, and equal bytes can be known
 _LONG: Final = 3  # pages
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def since(*, newest: datetime, latest: datetime, date: datetime | None) -> Since:
-    """Return the span in which whatever began since a reading must lie.
-
-    `newest` is the latest creation read so far that was not in the future when it was read, `latest`
-    simply the latest, `date` the time. The end lies beyond all of them: it is there because a start
-    without an end may be refused.
-    """
-    start = min(newest, date or newest) - _LAG
-    end = max(newest, latest, date or latest) + _AHEAD
-    rounded = -(-(end - _EPOCH).total_seconds() // _ROUND_SECONDS) * _ROUND_SECONDS
-    return Since(start=max(start, _EPOCH).replace(microsecond=0), until=_EPOCH + timedelta(seconds=rounded))
 
 
 @dataclass(slots=True)
@@ -109,7 +93,7 @@ class Course:
         created_at = step.task.created_at
         if self.full_at is None:
             return created_at is not None and last is not None and created_at >= last
-        return self._newest is None or (created_at is not None and created_at >= self._newest - _LAG)
+        return self._newest is None or (created_at is not None and created_at >= self._newest - LAG)
 
     def read(self, ask: Ask, listing: Listing, *, at: datetime, now: float) -> None:
         """Take what came of the reading, once what it changed is recorded. `at` is the wall clock's time."""
@@ -177,6 +161,13 @@ class Course:
         """Build upon nothing that was read so far: the next poll reads the whole list."""
         self.forget()
         self._is_stale = True
+
+    def doubt(self) -> None:
+        """Find out anew what incremental polls are worth: the list is read otherwise from now on."""
+        self.begin_anew()
+        self._pays = False
+        self._checked_at = None
+        self._disagreements = 0
 
     def _open(self, job_ids: Iterable[str]) -> tuple[OpenTask, ...]:
         begun = self._begun or {}

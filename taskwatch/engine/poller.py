@@ -93,11 +93,14 @@ class Poller:
     def adopt(self, *, project: Project, rules: PollRules, source: TaskSource, routes: Route) -> None:
         """Go on with the same project, configured otherwise. What is known of it stays known.
 
+        Where the list is read otherwise, what incremental polls were found to be worth is found out anew.
         Where the rules change, the digests of a poll under way are not kept: they may stand for rows
         that were left out before.
         """
         self.reroute(routes)
         self.project = project
+        if source.manner != self._source.manner:
+            self._course.doubt()
         self._source = source
         if rules != self.rules:
             self.rules = rules
@@ -149,8 +152,9 @@ class Poller:
         made and returned, and nothing is kept.
         """
         memory = await self._remembered()
-        rules = self.rules
+        rules, manner = self.rules, self._source.manner
         ask = self._next(checks=commits)
+        asked_at = self._clock.now()
         listing = await self._source.fetch(ask)
         observed_at, read_at = self._clock.now(), self._clock.monotonic()
         if listing.cloud_date is not None:
@@ -158,7 +162,9 @@ class Poller:
         events: tuple[Event, ...] = ()
         if memory.state.baseline_at is None or listing.changed:
             try:
-                events = await self._take(memory, ask, listing, observed_at, read_at, commits=commits)
+                events = await self._take(
+                    memory, ask, listing, observed_at, read_at, asked_at=asked_at, commits=commits
+                )
             except StaleStateError:
                 # Somebody else moved the project on: the next poll reads its state anew.
                 self._memory = None
@@ -168,6 +174,8 @@ class Poller:
             self._course.keep(ask, listing)
         if commits:
             self._course.read(ask, listing, at=observed_at, now=read_at)
+        if self._source.manner != manner:
+            self._course.doubt()
         if self.rules is not rules:
             self._course.begin_anew()
         if commits and listing.complete:
@@ -200,6 +208,7 @@ class Poller:
         observed_at: datetime,
         read_at: float,
         *,
+        asked_at: datetime,
         commits: bool,
     ) -> tuple[Event, ...]:
         state = memory.state
@@ -207,7 +216,11 @@ class Poller:
         is_baseline = state.baseline_at is None
         if is_baseline and not (listing.full and listing.complete):
             return ()
-        line = Baseline(at=state.baseline_at or listing.cloud_date or observed_at, policy=self.rules.baseline)
+        line = Baseline(
+            # Of two clocks the earlier one: what ends after the baseline must never count as history.
+            at=state.baseline_at or min(listing.cloud_date or asked_at, asked_at),
+            policy=self.rules.baseline,
+        )
         if is_baseline:
             changes = first_listing(rows, line)
         else:

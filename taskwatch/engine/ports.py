@@ -1,11 +1,12 @@
 """What the engine asks of the world. Each port is as narrow as its one consumer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from taskwatch.core.route import Hop
+from taskwatch.core.since import Since
 from taskwatch.errors import TaskwatchError
 from taskwatch.model.delivery import DeliveryId, Message, Outcome, Queued, Reason, Scope
 from taskwatch.model.event import Event
@@ -22,14 +23,6 @@ class OpenTask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Since:
-    """A span of creation: what began in it is read by an incremental poll. Whole seconds."""
-
-    start: datetime
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """What a poll wants to know."""
 
@@ -41,6 +34,14 @@ class Ask:
 
 class TaskSource(Protocol):
     """Reads the task list of one project."""
+
+    @property
+    def manner(self) -> Hashable:
+        """Where it reads, and how it understands what it is answered.
+
+        What was found out about lists through one source holds for another of the same manner.
+        """
+        ...
 
     async def fetch(self, ask: Ask) -> Listing:
         """Read the list once: the whole of it, or what began in the span, what runs, and the open tasks.

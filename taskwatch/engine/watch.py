@@ -131,14 +131,19 @@ class Watch:
             events=len(poll.events),
         )
         self._spend(listing.requests)
-        if self.poller.reads_whole_lists and not self._has_told_cost:
-            self._has_told_cost = True
+        has_told_cost, self._has_told_cost = self._has_told_cost, self.poller.reads_whole_lists
+        if self._has_told_cost and not has_told_cost:
             self._log.warning("incremental_polls_given_up", rows=listing.rows, requests=listing.requests)
         if not listing.complete:
             failure = listing.failure
             cause = failure.cause.value if isinstance(failure, CloudError) else "moving_list"
-            error = str(failure or "the list moved while it was read")
-            self._fails("listing_incomplete", cause=f"incomplete {cause}", error=error, rows=listing.rows)
+            self._fails(
+                "listing_incomplete",
+                cause=f"incomplete {cause}",
+                error=str(failure or "the list moved while it was read"),
+                rows=listing.rows,
+                is_told=isinstance(failure, CloudError) and failure.is_told,
+            )
         elif not listing.clean:
             self._fails(
                 "rows_quarantined",

@@ -15,7 +15,7 @@ from taskwatch import __version__
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.model.delivery import Reason, Scope
 from taskwatch.names import Names, NameTimeoutError
-from taskwatch.secret import Secret
+from taskwatch.urls import Proxy
 
 KEEPALIVE_SECONDS: Final = 120.0
 
@@ -72,7 +72,7 @@ class Way:
 
     url: str = field(repr=False)
     tls: ssl.SSLContext | bool = True
-    proxy: URL | None = field(default=None, repr=False)
+    proxy: Proxy | None = None
 
     @property
     def target(self) -> URL:
@@ -82,10 +82,8 @@ class Way:
 
 async def try_connection(way: Way, *, timeout: float) -> None:  # noqa: ASYNC109  (the receiver's own)
     """Connect, TLS included, and close; send nothing. Through a proxy: to the proxy. Raises DeliveryError."""
-    first = way.proxy or way.target
-    who = (
-        f"the proxy {first.host_port_subcomponent}" if way.proxy is not None else first.host_port_subcomponent
-    )
+    first = way.target if way.proxy is None else way.proxy.url
+    who = str(way.proxy or first.host_port_subcomponent)
     try:
         async with asyncio.timeout(timeout):
             await _connect(first, way.tls)
@@ -133,30 +131,14 @@ async def _connect(target: URL, tls: ssl.SSLContext | bool) -> None:  # noqa: FB
     raise failure
 
 
-def read_proxy(secret: Secret) -> URL:
-    """Return the proxy as it is kept. Raises DeliveryError."""
-    try:
-        url = URL(secret.reveal())
-    except ValueError:
-        url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
-        raise DeliveryError(
-            Reason.NETWORK, "what should be a proxy is none; write http://HOST:PORT", Scope.RECEIVER
-        )
-    return url
-
-
 def unconnected(
-    host: str | None, error: aiohttp.ClientHttpProxyError | aiohttp.ClientConnectorError, proxy: URL | None
+    host: str | None, error: aiohttp.ClientHttpProxyError | aiohttp.ClientConnectorError, proxy: Proxy | None
 ) -> DeliveryError:
     who, reason = host, Reason.TLS if isinstance(error, aiohttp.ClientSSLError) else Reason.NETWORK
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        by = proxy.host_port_subcomponent if proxy is not None else "itself"
-        return DeliveryError(
-            reason, f"cannot reach {host}: the proxy {by} refused ({error.status}); check proxy"
-        )
-    if proxy is not None and (error.host, error.port) == (proxy.host, proxy.port):
-        who = f"the proxy {proxy.host_port_subcomponent}"
+        return DeliveryError(reason, f"cannot reach {host}: {proxy} refused ({error.status}); check proxy")
+    if proxy is not None and proxy.is_at(error.host, error.port):
+        who = str(proxy)
     if reason is Reason.TLS:
         return DeliveryError(reason, f"TLS with {who} failed: {why(error)}")
     return DeliveryError(reason, f"cannot reach {who}: {why(error)}")

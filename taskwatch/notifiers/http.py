@@ -1,7 +1,6 @@
 """What notifiers over HTTP share: one bounded exchange."""
 
 import asyncio
-import base64
 import ssl
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -14,10 +13,11 @@ from yarl import URL
 from taskwatch.clock import Clock
 from taskwatch.core.verdict import refusal
 from taskwatch.engine.ports import DeliveryError
-from taskwatch.model.delivery import Reason
+from taskwatch.model.delivery import Reason, Scope
 from taskwatch.notifiers.connection import Way, unconnected, why
 from taskwatch.secret import hidden
 from taskwatch.telemetry import printable
+from taskwatch.urls import has_sendable_login, login_secrets
 
 MAX_ANSWER_BYTES: Final = 64 * 1024
 ANSWER_SECONDS: Final = 1.0  # for what follows the status: it decides nothing
@@ -40,19 +40,30 @@ async def post(
     secret, nor any of `secrets`, even where the receiver repeats them.
     """
     target, proxy = way.target, way.proxy
+    unsaid = {*secrets, way.url, *_parts(URL(way.url)), *(() if proxy is None else proxy.secrets)}
     host = target.host_port_subcomponent
     if "Authorization" in headers:
         target = target.with_user(None)  # what is configured beside the URL counts
+    if not has_sendable_login(target):
+        raise DeliveryError(
+            Reason.UNAUTHORIZED,
+            "the user or the password in the URL holds letters that cannot be sent there; write basic instead",
+            Scope.RECEIVER,
+        )
     try:
         async with session.post(
-            target, data=body, headers=headers, allow_redirects=False, ssl=way.tls, proxy=proxy
+            target,
+            data=body,
+            headers=headers,
+            allow_redirects=False,
+            ssl=way.tls,
+            proxy=None if proxy is None else proxy.url,
         ) as response:
             refused = refusal(response.status)
             if refused is None:
                 return  # the receiver has it; what else it says, and how slowly, decides nothing
             said = await _beginning(response)
-            unsaid = _parts(URL(way.url)) | (set() if proxy is None else _parts(proxy))
-            text = _shown(said, {*secrets, way.url, *unsaid})
+            text = _shown(said, unsaid)
             failure = DeliveryError(
                 refused.reason,
                 f"{host} answered {response.status}{': ' + text if text else ''}",
@@ -102,15 +113,7 @@ def _shown(said: bytes, secrets: Iterable[str]) -> str:
 def _parts(url: URL) -> set[str]:
     """Return all parts of the URL but its host, as they are written and as they are read."""
     texts = {url.raw_path, url.raw_query_string, url.raw_path_qs, url.path, url.query_string, url.path_qs}
-    texts |= {*url.parts, *url.query.keys(), *url.query.values()}
-    if url.user is not None or url.password is not None:
-        login = f"{url.user or ''}:{url.password or ''}"
-        texts |= {url.user or "", url.password or ""}
-        # As receivers get it, and as proxies do; what a proxy cannot be sent it cannot repeat.
-        texts |= {
-            base64.b64encode(login.encode(way, "ignore")).decode("ascii") for way in ("utf-8", "latin-1")
-        }
-    return texts
+    return texts | {*url.parts, *url.query.keys(), *url.query.values(), *login_secrets(url)}
 
 
 def _retry_after(text: str | None, now: datetime) -> float | None:

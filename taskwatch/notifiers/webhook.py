@@ -23,11 +23,12 @@ from taskwatch.config.section import Section, default
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
-from taskwatch.notifiers.connection import Way, open_session, read_proxy, try_connection
+from taskwatch.notifiers.connection import Way, open_session, try_connection
 from taskwatch.notifiers.http import post
 from taskwatch.secret import Kept, Secret
 from taskwatch.telemetry import Logger
 from taskwatch.tls import Tls, TlsUnusableError
+from taskwatch.urls import read_proxy
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (a prefix that all such secrets share)

@@ -70,6 +70,19 @@ class Tokens:
             self._revoked.discard(oldest)
         return token
 
+    def pasted(self, text: str, *, user: User, now: datetime) -> Token:
+        """Return what is said of a token that was not given out: one for the domain of this user, and fresh."""
+        return Token(
+            text=text,
+            method="password",
+            user=user,
+            agency=None,
+            domain=user.domain,
+            project=None,
+            issued_at=now,
+            expires_at=now + timedelta(seconds=self._accounts.token_seconds),
+        )
+
     def find(self, text: str) -> Token | None:
         """Return the token of this text, dead or alive."""
         return self._tokens.get(text)

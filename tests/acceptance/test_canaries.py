@@ -26,6 +26,7 @@ from tests.fakes.commands import until
 from tests.fakes.daemon import Daemon
 from tests.fakes.in_process import runner
 from tests.fakes.logs import Journald, logs_restored
+from tests.fakes.peers import listening, telling
 from tests.fakes.repeating_cloud import RepeatingCloud
 from tests.fakes.tasks_endpoint import Exchange, Fault, TasksEndpoint, raw, row, status
 from tests.fakes.webhook_sink import Behaviour, WebhookSink, accept, answer
@@ -446,6 +447,7 @@ class Logins:
 
     directory: Path
     cloud: RepeatingCloud
+    telling: str  # the host of a proxy that repeats its login
     generation: int = 1
     outputs: dict[str, bytes] = field(default_factory=dict)
 
@@ -492,8 +494,14 @@ class Logins:
             yield f"cloud-{way}", {"type": "cloud", "cloud": way}, {}
         yield "no-proxy", {"type": "none"}, {"proxy": {"file": "no-url"}}
         yield "no-tunnel", {"type": "none"}, {"proxy": self._proxy("x"), "endpoint": "https://behind.example"}
-        nobody = self._proxy("x").replace(self.cloud.host, "127.0.0.1:1")
-        yield "nobody", {"type": "none"}, {"proxy": nobody}
+        for name, host in (("nobody", "127.0.0.1:1"), ("telling", self.telling)):
+            yield (
+                name,
+                {"type": "none"},
+                {"proxy": self._proxy("x", host), "endpoint": "https://behind.example"},
+            )
+        relayed = {"proxy": self._proxy("x", self.telling), "endpoint": "http://behind.example"}
+        yield "relayed", {"type": "none"}, relayed
         secure = {"endpoint": self.cloud.url.replace("http:", "https:")}
         yield "no-key", {"type": "none"}, {**secure, "tls": {"cert": "no-pem", "key": "no-pem"}}
         yield "no-ca", {"type": "none"}, {**secure, "tls": {"ca": "no-pem"}}
@@ -521,9 +529,9 @@ class Logins:
         keys = {"access_key": secret(self._name("AK")), "secret_key": password(self._name(name))}
         return {"type": "aksk", **keys, "security_token": secret(self._name("ST"))}
 
-    def _proxy(self, way: str) -> str:
+    def _proxy(self, way: str, host: str = "") -> str:
         login = f"{quote(secret('user'), safe='')}:{quote(password(self._name(way)), safe='')}"
-        return f"http://{login}@{self.cloud.host}"
+        return f"http://{login}@{host or self.cloud.host}"
 
     def _entry(self, auth_url: str) -> dict[str, Any]:
         who = {"username": "u", "user_domain_name": "OTC1", "password": password(self._name("entry"))}
@@ -540,9 +548,9 @@ class Logins:
 
 STATUSES: Final = (
     "401-plain", "401-json", "403-nested", "404-go", "407-plain", "400-php", "500-percent", "502-form",
-    "401-python", "200-json", "201-plain", "302-headers", "401-headers", "500-cut", "500-rubbish",
+    "429-plain", "429-json", "401-python", "200-json", "201-plain", "302-headers", "401-headers", "500-cut", "500-rubbish",
 )  # fmt: skip
-OPENSTACK_WAYS: Final = ("401-json", "403-nested", "500-plain", "302-headers", "500-rubbish")
+OPENSTACK_WAYS: Final = ("401-json", "403-nested", "429-json", "500-plain", "302-headers", "500-rubbish")
 UNUSABLE: Final[Mapping[str, bytes]] = {
     "no-url": f"{CORE}:{CORE}@proxy".encode(),
     "no-text": f"{CORE}\xff{CORE}".encode("latin-1"),
@@ -559,8 +567,8 @@ async def logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         monkeypatch.delenv(name)
     monkeypatch.setenv("NO_TEXT", os.fsdecode(UNUSABLE["no-text"]))
     monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(work / "clouds.yaml"))
-    async with RepeatingCloud(token=secret("iam-token")) as cloud:
-        logins = Logins(work, cloud)
+    async with RepeatingCloud(token=secret("iam-token")) as cloud, listening(telling(502)) as proxy:
+        logins = Logins(work, cloud, proxy.host)
         logins.write()
         yield logins
 
@@ -736,12 +744,12 @@ PLANTED_IN_LOGINS: Final[Mapping[str, tuple[str, str, str]]] = {
     "the body of a login": ("cloud/iam.py", "Authentication(secrets=(password,))", "Authentication()"),
     "a signature": ("cloud/auth/aksk.py", "secrets=(*keys.secrets, signature)", "secrets=keys.secrets"),
     "the login of a proxy": (
-        "cloud/connection.py",
-        "for text in (self.url.user, self.url.password, *in_base64)",
+        "urls.py",
+        "for text in (user, password, *in_base64, *misread)",
         "for text in ()",
     ),
     "the URL of a proxy": (
-        "cloud/connection.py",
+        "urls.py",
         'f"the proxy {self.url.host_port_subcomponent}"',
         'f"the proxy {self.url}"',
     ),

@@ -33,9 +33,11 @@ receivers:
 
 
 @asynccontextmanager
-async def a_cloud(tls: ssl.SSLContext | None = None, seed: int = 1) -> AsyncIterator[SimulatedCloud]:
+async def a_cloud(
+    tls: ssl.SSLContext | None = None, *, seed: int = 1, projects: int = 2
+) -> AsyncIterator[SimulatedCloud]:
     async with SimulatedCloud(
-        seed=seed, projects=2, accounts=Accounts(password=PASSWORD), ssl_context=tls
+        seed=seed, projects=projects, accounts=Accounts(password=PASSWORD), ssl_context=tls
     ) as cloud:
         yield cloud
 
@@ -97,6 +99,63 @@ async def test_five_mistakes_have_five_answers_that_say_what_to_change(tmp_path:
         assert words in about_project(ended)
         assert ended.code == 3
     assert len({about_project(ended) for ended in answers.values()}) == len(answers)
+
+
+async def test_one_wrong_password_of_twenty_projects_is_one_line_that_names_a_few(tmp_path: Path) -> None:
+    async with a_cloud(projects=20) as cloud:
+        await checked(tmp_path, cloud)
+        text = (tmp_path / "taskwatch.yaml").read_text()
+        (tmp_path / "password").write_text("wrong-one")
+        projects = "\n".join(
+            f'  - {{name: p{number}, endpoint: "{cloud.url}", project_id: {project.project_id}}}'
+            for number, project in enumerate(cloud.projects[1:])
+        )
+        (tmp_path / "taskwatch.yaml").write_text(text.replace("receivers:", f"{projects}\nreceivers:"))
+        checked_now = await taskwatch("check", "--online", cwd=tmp_path)
+        polled = await taskwatch("poll", "--dry-run", cwd=tmp_path)
+    (line,) = [line for line in checked_now.err.splitlines() if line.startswith("project")]
+    assert line.startswith("projects prod, p0, p1, p2, p3 and 15 more: credential otc: ")
+    assert "check username, user_domain_name and password" in line
+    (line,) = polled.err.splitlines()
+    assert line.startswith("prod, p0, p1, p2, p3 and 15 more: credential otc: ")
+
+
+@pytest.mark.parametrize(
+    ("credential", "advised"),
+    [
+        ("type: aksk\n    access_key: {access}\n    secret_key: not-the-secret-key", "check secret_key, then access_key, of"),
+        (
+            "type: agency\n    via: agent\n    domain_name: {home}\n    agency_name: nobody",
+            '"Could not find agency.": check agency_name and domain_name',
+        ),
+        (
+            "type: agency\n    via: agent\n    domain_name: OTC-NONE\n    agency_name: {agency}",
+            '"Could not find agency.": check agency_name and domain_name',
+        ),
+    ],
+    ids=["a wrong secret key", "an agency that is not there", "an agency of another domain"],
+)  # fmt: skip
+async def test_a_mistake_in_a_credential_is_looked_for_where_it_is(
+    tmp_path: Path, credential: str, advised: str
+) -> None:
+    async with a_cloud() as cloud:
+        identity = cloud.identity
+        written = credential.format(
+            access=identity.keys.permanent.access, home=identity.home.name, agency=identity.agency.name
+        )
+        (tmp_path / "taskwatch.yaml").write_text(
+            "store: {path: taskwatch.db}\n"
+            "credentials:\n"
+            f"  agent: {{type: password, auth_url: '{cloud.auth_url}', username: {identity.agent.name},"
+            f" user_domain_name: {identity.partner.name}, password: {PASSWORD}}}\n"
+            f"  otc:\n    auth_url: {cloud.auth_url}\n    {written}\n"
+            "projects:\n"
+            f"  - {{name: prod, credential: otc, endpoint: '{cloud.url}', project_id: {cloud.projects[0].project_id}}}\n"
+            "receivers: [{name: log, type: log}]\n"
+        )
+        ended = await taskwatch("check", "--online", cwd=tmp_path)
+    assert advised in about_project(ended)
+    assert ended.code == 3
 
 
 async def test_a_receiver_that_nobody_runs_is_told_of_beside_a_project_that_works(tmp_path: Path) -> None:

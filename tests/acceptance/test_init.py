@@ -72,6 +72,7 @@ def test_what_it_writes_can_be_read_at_a_hundred_columns(init: Run, tmp_path: Pa
         ({"OS_PASSWORD": CANARY, "OS_AUTH_URL": "https://h/v3"}, "$OS_USERNAME"),
         ({"OS_ACCESS_KEY": CANARY, "OS_AUTH_URL": "https://h/v3"}, "$OS_SECRET_KEY"),
         ({"OS_TOKEN": CANARY}, "$OS_AUTH_URL"),
+        ({"OS_AUTH_URL": "https://h/v3", "OS_USERNAME": "u"}, "$OS_PASSWORD"),
     ],
 )
 def test_half_a_login_names_the_variable_that_is_missing(
@@ -104,7 +105,10 @@ def test_a_place_that_cannot_be_written_is_told_before_anybody_logs_in(
 
 @pytest.mark.parametrize(
     ("auth_url", "said"),
-    [("http://127.0.0.1:1/v3", "127.0.0.1:1: cannot connect"), ("iam.example", "auth_url, as the environment has it")],
+    [
+        ("http://127.0.0.1:1/v3", "127.0.0.1:1: cannot connect"),
+        ("iam.example/v3", "auth_url, as the environment has it: not a URL; write https://HOST"),
+    ],
 )  # fmt: skip
 def test_a_login_service_that_is_not_there_is_one_line(
     init: Run, monkeypatch: pytest.MonkeyPatch, auth_url: str, said: str
@@ -151,11 +155,46 @@ async def test_a_token_is_written_for_the_one_project_that_it_is_for(
     assert (tmp_path / "taskwatch.yaml").read_text().count("- {name: eu-de_") == 1
 
 
+async def test_a_token_beside_a_user_without_password_is_said_to_be_the_one_that_counts(
+    init: Run, cloud: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(monkeypatch, OS_AUTH_URL=cloud.auth_url, OS_TOKEN="simulated-token", OS_USERNAME="me")
+    ended = await asyncio.to_thread(init, "init")
+    assert ended.code == 0
+    assert "by token and not as $OS_USERNAME, for $OS_PASSWORD is not set" in ended.err
+
+
+async def test_the_token_that_the_simulated_cloud_prints_finds_all_its_projects_with_their_endpoint(
+    init: Run, cloud: Simulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(monkeypatch, OS_AUTH_URL=cloud.auth_url, OS_TOKEN="simulated-token")
+    ended = await asyncio.to_thread(init, "init")
+    assert (ended.code, ended.err) == (0, "")
+    assert "by token: 3 projects" in ended.out
+    online = await asyncio.to_thread(init, "check", "--online")
+    assert (online.code, online.err) == (0, "")
+
+
+def test_an_unknown_cloud_is_one_line_that_names_those_that_exist(
+    init: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(monkeypatch, OS_CLIENT_CONFIG_FILE=str(tmp_path / "clouds.yaml"))
+    (tmp_path / "clouds.yaml").write_text(f"clouds: {{prod: {{auth: {{password: {CANARY}}}}}, old: {{}}}}")
+    with logs_restored():
+        ended = init("init", "--cloud", "prodd")
+    assert ended.code == 1
+    assert "cloud prodd of clouds.yaml: it was not found" in ended.err
+    assert ended.err.endswith("; there are old, prod\n")
+    assert len(ended.err.splitlines()) == 1
+    assert CANARY not in ended.err
+
+
 def test_an_unknown_cloud_is_one_line_that_names_it(init: Run) -> None:
     with logs_restored():
         ended = init("init", "--cloud", "nowhere")
     assert ended.code == 1
     assert "cloud nowhere of clouds.yaml: it was not found" in ended.err
+    assert "there are" not in ended.err
     assert len(ended.err.splitlines()) == 1
 
 

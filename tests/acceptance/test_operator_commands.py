@@ -138,6 +138,9 @@ async def test_projects_tells_how_fresh_each_is_and_what_is_in_the_way(
 
     assert (before.code, before.err.count("no store at")) == (1, 1)
     assert table.out.splitlines()[0].split()[:4] == ["PROJECT", "STATE", "READ", "EVERY"]
+    assert [line.split(":")[0] for line in table.out.splitlines() if "answered 503" in line] == [
+        "prod, other"
+    ]
     assert [row["name"] for row in rows] == ["prod", "other"]
     assert {(row["state"], row["cause"], row["running"]) for row in rows} == {("in trouble", "cloud", 1)}
     assert all(row["next_poll_at"] and row["read_at"] and row["since"] for row in rows)

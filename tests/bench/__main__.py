@@ -96,7 +96,7 @@ async def ours(
     store = open_store(directory / f"{kind}.db", clock=clock)
     session = open_session()
     endpoint = f"http://127.0.0.1:{port}"
-    limiter = Limiter(1e6, clock)
+    limiter = Limiter(1e6, clock, telemetry.logger())
 
     def watch(number: int) -> Watch:
         project_id = f"{kind}{number:031x}"

@@ -16,6 +16,8 @@ from yarl import URL
 from taskwatch.simulator.principals import Accounts, KeyPair
 from taskwatch.simulator.server import SimulatedCloud
 from taskwatch.simulator.work import Task
+from tests.fakes.records import StillClock
+from tests.fakes.simulator_client import BEGAN
 
 with pytest.MonkeyPatch.context() as environment:
     # Its import already writes an id of its own into the home directory, if it can.
@@ -37,18 +39,7 @@ with pytest.MonkeyPatch.context() as environment:
     )
 
 BACKUP = "BackupSnapshotGaussDBV5InInstance"
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
 SECONDS = (5, 20)  # to connect, to be answered
-
-
-class StillClock:
-    """Nothing happens while a test looks."""
-
-    def now(self) -> datetime:
-        return BEGAN
-
-    def monotonic(self) -> float:
-        return 0.0
 
 
 class Sdk:
@@ -79,7 +70,7 @@ class Sdk:
 async def sdk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sdk]:
     monkeypatch.setenv("HOME", "/dev/null")  # there it would look for settings
     monkeypatch.setenv("NO_PROXY", "*")
-    async with SimulatedCloud(seed=3, projects=2, token=None, clock=StillClock(), began=BEGAN) as cloud:
+    async with SimulatedCloud(seed=3, projects=2, token=None, clock=StillClock(BEGAN), began=BEGAN) as cloud:
         yield Sdk(cloud)
 
 

@@ -13,7 +13,7 @@ import yaml
 from structlog.testing import capture_logs
 from yarl import URL
 
-from taskwatch.clock import SystemClock
+from taskwatch.clock import Clock, SystemClock
 from taskwatch.cloud import iam as iam_module
 from taskwatch.cloud.auth import beside
 from taskwatch.cloud.auth import clouds as clouds_module
@@ -33,7 +33,9 @@ from taskwatch.errors import CloudCause, CloudError
 from taskwatch.secret import Kept, Secret
 from taskwatch.simulator.principals import Accounts
 from taskwatch.simulator.server import SimulatedCloud
+from tests.fakes.builders import quiet_log
 from tests.fakes.iam_server import IamServer, login, refusal
+from tests.fakes.records import StillClock
 
 # openstacksdk warns of itself wherever it is used.
 pytestmark = pytest.mark.filterwarnings("ignore:Support for InfluxDB")
@@ -66,7 +68,7 @@ class Bench:
             auth_url=auth_url or self.cloud.auth_url,
             credential=name,
             transport=self.transport,
-            limiter=Limiter(100, CLOCK),
+            limiter=Limiter(100, CLOCK, quiet_log()),
         )
 
     def file(self, name: str, text: str) -> Secret:
@@ -108,11 +110,13 @@ class Bench:
         signer = Signer(keys, account=self.account(), clock=CLOCK, log=structlog.get_logger())
         return AkskLogin(signer, project_id=self.project_id)
 
-    def clouds_yaml(self, monkeypatch: pytest.MonkeyPatch, **entry: Any) -> OpenstackCloud:
+    def clouds_yaml(
+        self, monkeypatch: pytest.MonkeyPatch, clock: Clock = CLOCK, **entry: Any
+    ) -> OpenstackCloud:
         path = self.files / "clouds.yaml"
         path.write_text(yaml.safe_dump({"clouds": {"mine": entry}}), "utf-8")
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(path))
-        return OpenstackCloud("mine", account=self.account(), clock=CLOCK, log=structlog.get_logger())
+        return OpenstackCloud("mine", account=self.account(), clock=clock, log=structlog.get_logger())
 
     def entry(self, **auth: Any) -> dict[str, Any]:
         known = {
@@ -130,7 +134,10 @@ class Bench:
         if isinstance(login, CloudLogin):
             self._opened.append(login)
         caller = Caller(
-            transport=self.transport, endpoint=self.cloud.url, login=login, limiter=Limiter(100, CLOCK)
+            transport=self.transport,
+            endpoint=self.cloud.url,
+            login=login,
+            limiter=Limiter(100, CLOCK, quiet_log()),
         )
         url = f"{self.cloud.url}/v3/{self.project_id}/tasks?offset=0&limit=1"
         answer = await caller.get(URL(url, encoded=True))
@@ -195,16 +202,52 @@ async def test_a_password_that_is_wrong_is_told_and_tried_when_it_changes(bench:
     assert error.cause is CloudCause.LOGIN
     assert str(error).startswith(f"credential otc: {URL(bench.cloud.url).authority} answered 401 ")
     assert "check username, user_domain_name and password" in str(error)
-    assert "next try in 300 s" in str(error)
+    assert "next try in 60 s" in str(error)
     await bench.refused(login)
     assert bench.cloud.counters.logins_refused.total() == 1
     bench.file("password", PASSWORD)
     assert (await bench.read(login))["tasks"]
 
 
-async def test_a_project_that_the_user_cannot_see_is_named(bench: Bench) -> None:
-    error = await bench.refused(bench.by_password(scope=Scope(project_id="0" * 32)))
-    assert f"that project {'0' * 32} is visible to this user" in str(error)
+async def test_the_project_that_was_asked_for_is_logged_and_stands_in_no_line_of_another(
+    bench: Bench,
+) -> None:
+    with capture_logs() as lines:
+        login = bench.by_password(scope=Scope(project_id="0" * 32))
+        errors = [await bench.refused(login), await bench.refused(login)]
+    assert f"(asked for project {'0' * 32})" in lines[0]["error"]
+    for error in errors:
+        assert "that the project is visible to this user" in str(error)
+        assert "0" * 32 not in str(error)
+
+
+async def test_where_the_whole_account_is_asked_for_no_project_is_suspected(bench: Bench) -> None:
+    login = bench.by_password(
+        scope=Scope(domain_name=bench.user.domain_name), password="another-canary-password"
+    )
+    assert "project" not in (await bench.refused(login)).message
+
+
+@pytest.mark.parametrize(
+    ("said", "is_lockout"),
+    [
+        ("The account is locked.", True),
+        ("User LOCKED by administrator", True),
+        ("too many tries: lockout", True),
+        ("The username or password is wrong.", False),
+        ("the unlocked door", False),
+    ],
+)
+async def test_an_account_that_is_locked_is_told_from_a_wrong_password(
+    bench: Bench, iam: IamServer, *, said: str, is_lockout: bool
+) -> None:
+    iam.answer = refusal(401, {"error": {"code": 401, "message": said}})
+    user = bench.user
+    with pytest.raises(CloudError) as refused:
+        await bench.iam(iam.auth_url).token_by_password(user, PASSWORD, Scope(project_id="p"))
+    assert refused.value.is_lockout is is_lockout
+    assert ("find who else still logs in with an old password" in str(refused.value)) is is_lockout
+    assert ("check username, user_domain_name and password" in str(refused.value)) is not is_lockout
 
 
 async def test_the_projects_of_a_user_are_listed(bench: Bench) -> None:
@@ -229,6 +272,33 @@ async def test_the_catalogue_says_where_the_services_are(bench: Bench) -> None:
     ]
 
 
+async def test_a_token_says_the_project_that_it_is_for(bench: Bench) -> None:
+    made = await bench.by_password(scope=Scope(project_id=bench.project_id)).token()
+    assert await bench.iam().own_project(TokenLogin(bench.file("token", made.text))) == bench.project_id
+
+
+async def test_a_token_of_a_domain_is_for_no_project(bench: Bench) -> None:
+    made = await bench.by_password(scope=Scope(domain_name=bench.user.domain_name)).token()
+    assert await bench.iam().own_project(TokenLogin(bench.file("token", made.text))) is None
+
+
+async def test_the_question_whose_a_token_is_has_an_end_and_keeps_to_the_rate(
+    bench: Bench, iam: IamServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iam.answer = iam.silence
+    monkeypatch.setattr(iam_module, "LOGIN_SECONDS", 0.05)
+    login = TokenLogin(bench.file("token", "t"))
+    with pytest.raises(CloudError, match=r"no whole answer within 0\.05 s"):
+        await bench.iam(iam.auth_url).own_project(login)
+    throttled = bench.iam(iam.auth_url)
+    iam.answer = refusal(429, {}, {"Retry-After": "100"})
+    with pytest.raises(CloudError, match="answered 429"):
+        await throttled.own_project(login)
+    with pytest.raises(CloudError, match="no requests for another 100 s"):
+        await throttled.own_project(login)
+    assert len(iam.asked) == 2
+
+
 # Access keys.
 
 
@@ -246,7 +316,8 @@ async def test_a_wrong_secret_key_is_asked_once_and_told(bench: Bench) -> None:
     login = bench.by_keys(secret="canary-secret-key-0123456789")
     error = await bench.refused(login)
     assert "verify aksk signature fail" in str(error)
-    assert "next try in 300 s" in str(error)
+    assert "check secret_key, then access_key, of the credential otc; the clock of this host" in str(error)
+    assert "next try in 60 s" in str(error)
     await bench.refused(login)
     assert bench.cloud.counters.signatures_refused.total() == 1
 
@@ -304,6 +375,22 @@ async def test_an_agency_that_is_not_there_is_told_with_what_to_check(bench: Ben
     error = await bench.refused(_agency(bench, agency="nobody"))
     assert str(error).startswith("credential agency: ")
     assert "Could not find agency" in str(error)
+    said = str(error).partition("Could not find agency")[2]
+    assert said.index("check agency_name and domain_name") < said.index("that the project is visible")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+async def test_whatever_iam_refuses_an_agency_with_its_two_names_are_suspected_first(
+    bench: Bench, iam: IamServer, status: int
+) -> None:
+    iam.answer = refusal(status, {"error": {"code": status, "message": "no"}})
+    with pytest.raises(CloudError, match='"no": check agency_name and domain_name'):
+        await bench.iam(iam.auth_url).token_by_agency(
+            TokenLogin(bench.file("token", "t")),
+            domain_name="d",
+            agency_name="a",
+            scope=Scope(project_id="p"),
+        )
 
 
 async def test_an_agency_is_tried_as_soon_as_the_password_behind_it_is_right(bench: Bench) -> None:
@@ -362,12 +449,17 @@ async def test_an_entry_with_an_access_key_signs(bench: Bench, monkeypatch: pyte
     assert bench.cloud.counters.requests["login"] == 0
 
 
-async def test_a_changed_entry_counts_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    login = bench.clouds_yaml(monkeypatch, **bench.entry(password="not-the-password")).login(bench.project_id)
+async def test_a_changed_entry_is_tried_at_the_next_poll(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = StillClock()
+    cloud = bench.clouds_yaml(monkeypatch, clock, **bench.entry(password="not-the-password"))
+    login = cloud.login(bench.project_id)
     error = await bench.refused(login)
     assert "check what cloud mine of clouds.yaml logs in with" in str(error)
     assert error.http_status == 401
     bench.clouds_yaml(monkeypatch, **bench.entry())
+    clock.seconds += 1
     assert (await bench.read(login))["tasks"]
 
 
@@ -466,6 +558,21 @@ async def test_openstacksdk_that_hangs_is_left_behind(
         (login(body=b'{"token": []}'), CloudCause.BAD_ANSWER, "without a token in its body"),
         (login(expires_at="2026-11-23T09:59:59Z"), CloudCause.BAD_ANSWER, "had expired when it was issued"),
         (login(status=200), CloudCause.BAD_ANSWER, "answered 200"),
+        (
+            login(status=200, body=b"<html>"),
+            CloudCause.BAD_ANSWER,
+            "200 an HTML page: that is no answer of its API; check auth_url",
+        ),
+        (
+            login(status=404, body=b"<!DOCTYPE html>"),
+            CloudCause.NOT_FOUND,
+            "404 an HTML page: that is no answer of its API; check auth_url",
+        ),
+        (
+            login(status=503, body=b"<html>"),
+            CloudCause.CLOUD,
+            "503 an HTML page: the service has trouble of its own",
+        ),
         (login(token="tökén"), CloudCause.LOGIN, "the token that the credential otc was given"),
         (
             refusal(400, {"error": {"code": 400, "message": "malformed"}}),
@@ -480,7 +587,7 @@ async def test_openstacksdk_that_hangs_is_left_behind(
         (
             refusal(404, {"error": {"code": 404, "message": "no project"}}),
             CloudCause.NOT_FOUND,
-            "is not visible to it",
+            "check auth_url, and that the project is visible to this user",
         ),
         (
             refusal(401, {"error": {"code": 401, "message": "The account is locked."}}),
@@ -533,6 +640,7 @@ async def test_a_login_ends_by_itself_when_iam_says_nothing(
     error = await bench.refused(bench.by_password(auth_url=iam.auth_url))
     assert error.cause is CloudCause.TIMEOUT
     assert "no whole answer within 0.05 s" in str(error)
+    assert "it is up and slow, or hangs: look at its status page and at a proxy on the way" in str(error)
 
 
 async def test_an_iam_that_is_not_there_is_named_with_its_setting(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 """How the hosts of a cloud are reached: TLS, proxies, names, and hosts that say too much or nothing."""
 
 import asyncio
+import base64
 import socket
 import ssl
 import threading
@@ -22,7 +23,7 @@ from taskwatch.errors import CloudCause, CloudError
 from taskwatch.secret import Kept, Secret
 from taskwatch.tls import Tls, TlsPool, Trust
 from tests.fakes.builders import captured_log
-from tests.fakes.peers import ANSWER, Peer, Talk, alerting, forwarding, listening, repeating, saying
+from tests.fakes.peers import ANSWER, Peer, Talk, alerting, forwarding, listening, repeating, saying, telling
 
 CANARY = "canary-token-5f2c"
 TOKEN = {"X-Auth-Token": CANARY}
@@ -315,12 +316,20 @@ async def test_a_proxy_that_refuses_to_connect_is_told_as_such(session: aiohttp.
     )
 
 
-async def test_what_a_proxy_repeats_of_its_login_is_not_shown(session: aiohttp.ClientSession) -> None:
-    answer = b"HTTP/1.1 502 No\r\nContent-Length: 24\r\n\r\nbad user canary-password"
-    async with listening(forwarding(answer=answer)) as proxy:
-        login = _proxy(proxy.host, "user:canary-password@")
-        error = await _refused(session, "http://gauss.example/", proxy=login)
-    assert "canary-password" not in str(error)
+@pytest.mark.parametrize("status", [403, 407, 502])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_a_proxy_repeats_of_its_login_is_not_shown(
+    session: aiohttp.ClientSession, scheme: str, status: int
+) -> None:
+    async with listening(telling(status)) as proxy:
+        login = _proxy(proxy.host, "a-canary-user:a-cänary-password@")
+        error = await _refused(session, f"{scheme}://gauss.example/", proxy=login)
+        (head,) = proxy.heard
+    in_base64 = base64.b64encode("a-canary-user:a-cänary-password".encode("latin-1")).decode()
+    assert in_base64.encode() in head
+    assert str(status) in str(error)
+    shown = f"{error!r} {error} {error.request_id} {error.__cause__!r} {error.__context__!r}"
+    assert [secret for secret in ("canary", "nary-password", in_base64) if secret in shown] == []
 
 
 async def test_a_proxy_that_nobody_runs_is_told_as_such(session: aiohttp.ClientSession) -> None:

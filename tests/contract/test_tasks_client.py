@@ -23,10 +23,12 @@ from taskwatch.cloud.client import TasksClient
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.paging import Numbering
 from taskwatch.cloud.transport import Transport, open_session
-from taskwatch.engine.ports import Ask, OpenTask, Since, TaskSource
+from taskwatch.core.since import Since
+from taskwatch.engine.ports import Ask, OpenTask, TaskSource
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.project import Check, Digests, Listing
 from taskwatch.secret import Kept, Secret
+from tests.fakes.builders import quiet_log
 from tests.fakes.tasks_endpoint import (
     Fault,
     TasksEndpoint,
@@ -83,7 +85,7 @@ def _client(
         transport=Transport(session=session),
         endpoint=url,
         login=login or NoLogin(),
-        limiter=limiter or Limiter(1e6, SystemClock()),
+        limiter=limiter or Limiter(1e6, SystemClock(), quiet_log()),
     )
     return TasksClient(
         caller=caller, endpoint=url, project_id=project_id, timeout=timeout, numbering=numbering
@@ -480,7 +482,7 @@ async def test_waiting_for_its_turn_is_not_the_clouds_time(
     session: aiohttp.ClientSession, cloud: TasksEndpoint
 ) -> None:
     cloud.rows = rows(3)
-    limiter = Limiter(2, SystemClock())
+    limiter = Limiter(2, SystemClock(), quiet_log())
     for _ in range(2):
         await limiter.acquire()  # the burst; the next turn comes in half a second
     listing = await _client(session, cloud.url, limiter=limiter, timeout=0.35).fetch(Ask())
@@ -491,7 +493,7 @@ async def test_a_later_page_goes_before_a_project_that_waits(
     session: aiohttp.ClientSession, cloud: TasksEndpoint
 ) -> None:
     cloud.rows = rows(250)
-    limiter = Limiter(10, SystemClock())
+    limiter = Limiter(10, SystemClock(), quiet_log())
     for _ in range(9):
         await limiter.acquire()
     long = asyncio.create_task(_client(session, cloud.url, limiter=limiter).fetch(Ask()))
@@ -759,7 +761,7 @@ async def test_a_429_pauses_all_projects_that_share_the_limiter(
     session: aiohttp.ClientSession, cloud: TasksEndpoint
 ) -> None:
     clock = _Clock()
-    limiter = Limiter(20, clock)
+    limiter = Limiter(20, clock, quiet_log())
     one, another = (_client(session, cloud.url, limiter=limiter) for _ in range(2))
     cloud.script(
         status(429, {"error_code": "APIGW.0308", "error_msg": "over ratelimit"}, {"Retry-After": "7"})
@@ -776,7 +778,7 @@ async def test_a_429_without_retry_after_pauses_for_a_minute(
     session: aiohttp.ClientSession, cloud: TasksEndpoint
 ) -> None:
     clock = _Clock()
-    client = _client(session, cloud.url, limiter=Limiter(20, clock))
+    client = _client(session, cloud.url, limiter=Limiter(20, clock, quiet_log()))
     cloud.script(status(429))
     assert (await _refused(client)).retry_after is None
     clock.seconds += 59

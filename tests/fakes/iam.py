@@ -16,11 +16,17 @@ from taskwatch.errors import CloudCause, CloudError
 
 LOCKS_AFTER = 5
 LOCK_SECONDS = 900.0
+LOCKED = "The account is locked."
 ANSWER = Answer(body=b"", headers={})
 
 
 def refused(message: str = "The username or password is wrong.", *, status: int = 401) -> CloudError:
-    return CloudError(CloudCause.LOGIN, f"iam.example answered {status} {message}", http_status=status)
+    return CloudError(
+        CloudCause.LOGIN,
+        f"iam.example answered {status} {message}",
+        http_status=status,
+        is_lockout=message == LOCKED,
+    )
 
 
 def unreachable() -> CloudError:
@@ -65,7 +71,7 @@ class FakeIam:
         if (trouble := self.trouble()) is not None:
             raise trouble
         if now < self._locked_until:
-            raise refused("The account is locked.")
+            raise refused(LOCKED)
         if password != self.password:
             self._refusals.append(now)
             if len(self._refusals) == LOCKS_AFTER and now - self._refusals[0] <= LOCK_SECONDS:

@@ -1,6 +1,7 @@
 """Whoever answers on a socket: hosts with TLS that say exactly what they are told to, and a proxy."""
 
 import asyncio
+import base64
 import socket
 import ssl
 import threading
@@ -80,6 +81,24 @@ def forwarding(*, answer: bytes = b"") -> Callable[["Peer"], Talk]:
                 await asyncio.gather(_copy(reader, to_there), _copy(from_there, writer))
             finally:
                 to_there.close()
+
+        return talk
+
+    return of
+
+
+def telling(status: int) -> Callable[["Peer"], Talk]:
+    """Be a proxy that refuses, and repeats the login that it was sent wherever it can: as it came, and decoded."""
+
+    def of(peer: Peer) -> Talk:
+        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            peer.heard.append(head)
+            _, _, login = head.partition(b"Proxy-Authorization: Basic ")
+            login, _, _ = login.partition(b"\r\n")
+            said = b"%s is %s" % (login, base64.b64decode(login))
+            writer.write(b"HTTP/1.1 %d %s\r\nX-Request-Id: %s\r\n" % (status, said, said))
+            writer.write(b"Content-Length: %d\r\n\r\n%s" % (len(said), said))
 
         return talk
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -20,6 +20,7 @@ class ScriptedSource:
     script: deque[Sequence[Task] | CloudError] = field(default_factory=deque)
     complete: bool = True
     full: bool = True
+    manner: Hashable = None
     cloud_date: datetime | None = T0
     served: list[Sequence[Task]] = field(default_factory=list)
     asked: list[Ask] = field(default_factory=list)  # by each poll that got an answer

@@ -110,7 +110,7 @@ async def a_scene(
                 transport=Transport(session=session),
                 endpoint=cloud.url,
                 login=TokenLogin(secret or Secret.text(TOKEN)),
-                limiter=Limiter(10_000.0, clock),
+                limiter=Limiter(10_000.0, clock, log),
             ),
             endpoint=cloud.url,
             project_id="0611f1bd",
@@ -146,8 +146,6 @@ FAULTS: Final[dict[str, Fault]] = {
     "403": status(403, {"error_code": "DBS.200010", "error_msg": "not authorized"}),
     "403 of a token": status(403, {"error_code": "DBS.280056", "error_msg": "Invalid token"}),
     "404": status(404, {"error_code": "APIGW.0101", "error_msg": "The API does not exist"}),
-    "429": status(429, {"error_msg": "policy user over ratelimit"}, {"Retry-After": "1"}),
-    "429 with nonsense": status(429, "", {"Retry-After": "tomorrow, maybe"}),
     "500": status(500, {"error_code": "DBS.108000", "error_msg": "Server failure."}),
     "503 as a page": status(503, "<html><h1>503</h1></html>"),
     "200 as a page": status(200, "<html><h1>Welcome</h1></html>"),
@@ -168,6 +166,12 @@ FAULTS: Final[dict[str, Fault]] = {
     "a byte at a time": drip(seconds=0.05),
     "a bomb": gzip_bomb(inflated=20_000_000),
     "endless": endless(),
+}
+
+
+THROTTLING: Final[dict[str, Fault]] = {
+    "429": status(429, {"error_msg": "policy user over ratelimit"}, {"Retry-After": "1"}),
+    "429 with nonsense": status(429, "", {"Retry-After": "tomorrow, maybe"}),
 }
 
 
@@ -195,6 +199,33 @@ async def test_trouble_is_one_warning_touches_nothing_and_hides_nothing(fault: F
     assert scene.steps() == [("going", "Running", "Failed")]
     assert scene.lines("info") == ["project_readable_again"]
     assert len(scene.lines("warning")) == 1
+
+
+@pytest.mark.parametrize("fault", THROTTLING.values(), ids=THROTTLING.keys())
+async def test_throttling_is_one_warning_of_the_credential_and_touches_nothing(
+    fault: Fault, scene: Scene
+) -> None:
+    await scene.poll()
+    before = scene.rows()
+    scene.cloud.rows[0] = row("going", status="Failed")
+
+    scene.cloud.always = fault
+    for _ in range(3):
+        await scene.poll()
+        scene.clock.skipped += 3600.0
+
+    assert scene.rows() == before
+    assert scene.lines("warning") == ["throttled"]
+    assert TOKEN not in str(scene.log)
+
+    scene.cloud.always = None
+    for _ in range(5):  # the rate grows back, a doubling in five minutes
+        await scene.poll()
+        scene.clock.skipped += 3600.0
+
+    assert scene.steps() == [("going", "Running", "Failed")]
+    assert scene.lines("info") == ["throttled_no_more"]
+    assert scene.lines("warning") == ["throttled"]
 
 
 async def test_another_cause_is_another_warning_and_one_that_was_told_is_not(scene: Scene) -> None:

@@ -93,7 +93,7 @@ async def test_a_rotated_password_is_one_warning_few_tries_and_recovery_when_the
         await asyncio.sleep(1)  # five polls of each project
         failed.append(await cloud.let_fail())  # nobody can see it yet
         refused = sum((await cloud.counters())["logins_refused"].values())
-        assert 1 <= refused <= 5
+        assert refused == 2  # the first is taken for its project's, the second for the credential's
         keep(tmp_path, password="rotated-at-noon")
         await until(lambda: lines(daemon, "logged_in_again") != [], "recovery", said=daemon.said)
         await asyncio.sleep(1)  # five polls of each project
@@ -148,5 +148,6 @@ async def test_a_changed_key_is_read_from_its_files_and_the_pair_is_never_locked
         assert told(daemon, "task.failed") == failed
         assert len(lines(daemon, "login_refused")) == 1
         counters = await cloud.counters()
-        assert sum(counters["signatures_refused"].values()) <= 5
+        # As many as were in flight when it changed, and one more that was tried; six lock a key.
+        assert 1 <= sum(counters["signatures_refused"].values()) <= 5
         await nobody_is_locked(cloud)

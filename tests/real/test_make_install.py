@@ -1,10 +1,11 @@
-"""What `make install` refuses, before it makes anything. The test of docs/install.md has what it makes.
+"""What `make install` refuses, before it makes anything, and the extras. docs/install.md's test has what else it makes.
 
-Python is /bin/true here, so that nothing could be installed even if a refusal were missing.
+Where it refuses, Python is /bin/true, so that nothing could be installed even if a refusal were missing.
 """
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -81,3 +82,20 @@ def test_a_packages_place_may_be_spelled_in_any_way(destination: str, place: obj
     planned = _make("--dry-run", DESTDIR=destination).stdout
     assert f"/bin/true -m venv {place}/opt/taskwatch\n" in planned
     assert (f"s|{place}||g" in planned) if place else ('test -z "" || grep' in planned)
+
+
+@pytest.mark.timeout(400)  # packages are fetched, with whatever network pip has here
+def test_with_all_extras_an_entry_of_clouds_yaml_can_be_read(tmp_path: Path) -> None:
+    prefix = tmp_path / "taskwatch"
+    ended = _make(EXTRAS="all", PREFIX=prefix, PYTHON=sys.executable)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (tmp_path / "clouds.yaml").write_text("clouds: {other: {}}")
+    asked = subprocess.run(
+        [prefix / "bin" / "taskwatch", "init", "--cloud", "mine"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"HOME": str(tmp_path)},
+    )
+    assert "cloud mine of clouds.yaml: it was not found" in asked.stderr

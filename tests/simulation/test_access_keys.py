@@ -244,6 +244,6 @@ async def test_the_error_names_the_credential_the_host_and_the_next_try() -> Non
     error = await credential.poll("p")
     assert str(error) == (
         "credential otc: gaussdb.example answered 401 verify aksk signature fail"
-        " (next try in 300 s, or as soon as what it logs in with changes)"
+        " (next try in 60 s, or as soon as what it logs in with changes)"
     )
     assert "canary" not in repr(credential.files.keys)

@@ -17,6 +17,7 @@ from taskwatch.cloud.caller import Caller
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.transport import Answer, Request
 from taskwatch.errors import CloudCause, CloudError
+from tests.fakes.builders import quiet_log
 from tests.fakes.iam import ANSWER, FakeIam, FakeSource, PasswordFile, refused, throttled, unreachable
 from tests.fakes.virtual_time import VirtualClock, in_virtual_time, virtual_clock
 
@@ -190,6 +191,29 @@ async def test_a_wrong_password_never_locks_the_account_over_a_day() -> None:
 
 
 @in_virtual_time
+async def test_a_start_with_a_wrong_password_is_refused_once_in_its_first_minute() -> None:
+    credential = Credential(virtual_clock())
+    credential.file.password = "wrong-password"
+    await credential.watch_all(50, every=5.0, seconds=59)
+    assert len(credential.iam.tries) == 1
+
+
+@in_virtual_time
+async def test_commands_beside_a_daemon_with_a_wrong_password_do_not_lock_the_account() -> None:
+    daemon = Credential(virtual_clock())
+    daemon.file.password = "wrong-password"
+    polls = asyncio.create_task(daemon.watch_all(20, every=15.0, seconds=900))
+    for _ in range(2):
+        await asyncio.sleep(120)
+        command = Credential(daemon.clock, iam=daemon.iam)
+        command.file.password = "wrong-password"
+        await asyncio.gather(*(command.poll(f"p{number}") for number in range(20)))
+    await polls
+    assert daemon.iam.locks == 0
+    assert len(daemon.iam.tries) == 4
+
+
+@in_virtual_time
 async def test_a_file_that_is_rewritten_wrongly_again_and_again_does_not_lock_the_account() -> None:
     credential = Credential(virtual_clock())
     polls = asyncio.create_task(credential.watch_all(3, every=15.0, seconds=3600))
@@ -335,16 +359,100 @@ async def test_a_password_that_cannot_be_read_stops_nothing_while_the_token_hold
     assert await credential.poll("p") is None
 
 
+def test_a_password_that_is_refused_after_a_change_is_told_anew_and_one_that_has_to_wait_too() -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        credential = Credential(virtual_clock())
+        polls = asyncio.create_task(credential.watch_all(5, every=15.0, seconds=1800))
+        for number in range(4):
+            credential.file.password = f"wrong-password-{number}"
+            await asyncio.sleep(45)
+        credential.file.password = "right-password"
+        await polls
+        assert credential.iam.locks == 0
+        assert credential.iam.logins == 5
+
+    with capture_logs() as lines:
+        scenario()
+    told = [line for line in lines if line["log_level"] != "debug"]
+    events = [line["event"] for line in told]
+    # the fourth, and the right one, wait until the first refusal is a quarter of an hour old
+    assert events == ["login_refused"] * 3 + ["login_put_off"] * 2 + ["logged_in_again"]
+    assert 600 < told[3]["retry_in_seconds"] < 900
+    assert "what has changed since is not tried yet" in told[3]["error"]
+
+
+def test_a_lock_that_others_caused_is_told_and_waited_for() -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        credential = Credential(virtual_clock())
+        await credential.poll("p")
+        for _ in range(5):  # by somebody else
+            with pytest.raises(CloudError):
+                await credential.iam.obtain("stale-password", "p")
+        credential.file.password = "wrong-password"
+        credential.iam.kill_tokens()
+        tries = len(credential.iam.tries)
+        await credential.watch_all(5, every=15.0, seconds=890)
+        assert len(credential.iam.tries) - tries == 1
+        credential.file.password = "right-password"
+        await credential.watch_all(5, every=15.0, seconds=30)
+
+    with capture_logs() as lines:
+        scenario()
+    (line,) = [line for line in lines if line["log_level"] == "warning"]
+    assert line["event"] == "login_refused"
+    assert line["retry_in_seconds"] == 900
+
+
+def test_a_reload_that_leaves_a_refused_login_behind_ends_what_was_told() -> None:
+    @in_virtual_time
+    async def scenario() -> None:
+        credential = Credential(virtual_clock())
+        credential.account.leave()  # well: nothing to say
+        credential.file.password = "wrong-password"
+        await credential.poll("p")
+        credential.account.leave()
+        credential.account.leave()
+
+    with capture_logs() as lines:
+        scenario()
+    assert [line["event"] for line in lines] == ["login_refused", "login_not_needed_any_more"]
+
+
+@in_virtual_time
+async def test_two_hundred_projects_that_start_at_once_wait_for_their_logins_and_none_times_out() -> None:
+    credential = Credential(clock := virtual_clock())
+    credential.iam.seconds = 0.5
+    limiter = Limiter(10.0, clock, quiet_log())
+    transport = CountingTransport(clock)
+
+    async def poll(number: int) -> None:
+        caller = Caller(
+            transport=transport,  # type: ignore[arg-type]  # counts what would be sent
+            endpoint="https://gaussdb.example",
+            login=credential.login(f"p{number}"),
+            limiter=limiter,
+        )
+        await caller.turn()
+        async with asyncio.timeout(20):
+            await caller.get(REQUEST.url)
+
+    await asyncio.gather(*(poll(number) for number in range(200)))
+    assert len(transport.sent) == 200
+    assert credential.iam.most_at_once == 1
+
+
 @in_virtual_time
 async def test_in_a_pause_the_error_says_why_since_when_and_when_next() -> None:
     credential = Credential(virtual_clock())
     credential.file.password = "wrong-password"
     await credential.poll("p")
-    await asyncio.sleep(100)
+    await asyncio.sleep(20)
     error = await credential.poll("p")
     assert str(error) == (
         "credential otc: iam.example answered 401 The username or password is wrong."
-        " (since 10:00 UTC; next try in 200 s, or as soon as what it logs in with changes)"
+        " (since 10:00 UTC; next try in 40 s, or as soon as what it logs in with changes)"
     )
 
 
@@ -365,7 +473,7 @@ async def test_closing_ends_a_login_and_who_waits_gets_an_error() -> None:
 async def test_what_waited_for_a_slow_login_goes_out_at_the_rate() -> None:
     credential = Credential(clock := virtual_clock())
     credential.iam.seconds = 12.0
-    limiter = Limiter(10.0, clock)
+    limiter = Limiter(10.0, clock, quiet_log())
     transport = CountingTransport(clock)
     callers = [
         Caller(

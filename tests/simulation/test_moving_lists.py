@@ -16,7 +16,9 @@ from typing import Any, Final
 
 import pytest
 
-from taskwatch.engine.poller import Poll, Poller
+from taskwatch.cloud.paging import Numbering
+from taskwatch.cloud.plans import SEARCHES
+from taskwatch.engine.poller import Poll, Poller, PollRules
 from taskwatch.engine.ports import StaleStateError
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudCause, CloudError
@@ -53,10 +55,13 @@ class Scene:
         self.caller = DirectCaller(self.service, date=lambda: self.date() or self.now())
         self.restart()
 
+    def rules(self) -> PollRules:
+        return some_rules(active=INTERVAL, idle=INTERVAL, include=self.include, full_poll=self.full_poll)
+
     def restart(self) -> None:
         self.poller = Poller(
             project=a_project(),
-            rules=some_rules(active=INTERVAL, idle=INTERVAL, include=self.include, full_poll=self.full_poll),
+            rules=self.rules(),
             source=direct_client(self.caller),
             ledger=self.store,
             routes=everything_to("hook"),
@@ -64,6 +69,18 @@ class Scene:
             told=self.told.extend,
         )
         self.watch = Watch(poller=self.poller, clock=self.clock, log=self.log)
+
+    def reload(self, numbering: Numbering = Numbering.AUTO) -> None:
+        """Read the configuration again, with this meaning of `offset` in it."""
+        self.poller.adopt(
+            project=a_project(),
+            rules=self.rules(),
+            source=direct_client(self.caller, numbering=numbering),
+            routes=everything_to("hook"),
+        )
+
+    def warnings(self) -> list[str]:
+        return [line["event"] for line in self.lines if line["log_level"] == "warning"]
 
     def now(self) -> datetime:
         return self.clock.now().replace(microsecond=0)
@@ -365,6 +382,41 @@ async def test_more_tasks_to_look_for_than_the_bound_allows_turn_the_poll_into_a
     assert len(scene.steps()) == 30
 
 
+@pytest.mark.parametrize("tells_jobs", [True, False])
+@pytest.mark.parametrize("lost", [1, 10, 11, 20, 21])
+@in_virtual_time
+async def test_however_many_open_tasks_are_lost_no_poll_searches_beyond_its_bound_or_before_a_whole_list(
+    lost: int, *, tells_jobs: bool
+) -> None:
+    scene = a_scene(400, tells_jobs=tells_jobs)
+    for number in range(lost):
+        scene.begin(f"gone-{number:02d}", "Pending", ago=timedelta(days=9, hours=number))
+    for number in range(150):  # more than a page of one second, in which one of them began
+        scene.begin(f"burst-{number:03d}", "Completed", ago=timedelta(days=9))
+    await scene.baseline()
+    scene.service.rows = [one for one in scene.service.rows if not one["job_id"].startswith("gone")]
+    for _ in range(6):
+        listing = (await scene.poll()).listing
+        lists = 2 + (8 if listing.full else 0)
+        searches = 0 if listing.full else SEARCHES
+        assert listing.complete
+        assert listing.requests <= lists + searches
+
+
+@in_virtual_time
+async def test_a_task_that_ended_is_told_by_the_poll_that_searches_for_lost_ones_beside_it() -> None:
+    scene = a_scene(400)
+    for number in range(15):
+        scene.begin(f"gone-{number:02d}", "Pending", ago=timedelta(days=9, hours=number))
+    scene.begin("waits", "Pending", ago=timedelta(days=9))
+    await scene.baseline()
+    scene.service.rows = [one for one in scene.service.rows if not one["job_id"].startswith("gone")]
+    scene.end("waits", "Canceled")
+    assert not (await scene.poll()).listing.full
+    assert scene.steps() == [("waits", "Pending", "Canceled")]
+    assert (await scene.poll()).listing.full
+
+
 @in_virtual_time
 async def test_a_change_that_only_the_whole_list_shows_may_be_as_old_as_the_last_reading_of_it() -> None:
     scene = await a_scene(full_poll=300.0).baseline()
@@ -455,9 +507,7 @@ async def test_where_a_filter_means_something_else_whole_lists_are_read_and_that
         poll = await scene.poll()
         assert poll.listing.full
     assert len(scene.steps()) == 8
-    assert [line["event"] for line in scene.lines if line["log_level"] == "warning"] == [
-        "incremental_polls_given_up"
-    ]
+    assert scene.warnings() == ["incremental_polls_given_up"]
     assert poll is not None
     assert poll.listing.check is None  # not even checked any more
     assert poll.listing.requests == 5
@@ -484,6 +534,62 @@ async def test_where_a_search_by_the_time_of_beginning_is_refused_a_task_is_look
     await asyncio.sleep(FULL_POLL)
     await scene.poll()
     assert scene.steps() == [("waits", "Pending", "Canceled")]
+
+
+@in_virtual_time
+async def test_a_reload_that_corrects_how_lists_are_read_lets_incremental_polls_be_judged_anew() -> None:
+    scene = await a_scene(400, window="ignored").baseline()
+    for number in range(4):
+        scene.begin(f"new-{number}", "Failed")
+        await scene.poll()
+    assert scene.poller.reads_whole_lists
+    scene.service.window = "created"
+    scene.reload(Numbering.RECORD)
+    assert (await scene.poll()).listing.check is Check.PAYS
+    assert not (await scene.poll()).listing.full
+
+
+@in_virtual_time
+async def test_what_is_judged_anew_after_a_reload_and_disagrees_again_is_told_again() -> None:
+    scene = await a_scene(400, window="ignored").baseline()
+    for number in range(12):
+        if number == 6:
+            scene.reload(Numbering.RECORD)
+        scene.begin(f"new-{number}", "Failed")
+        await scene.poll()
+    assert scene.warnings() == ["incremental_polls_given_up"] * 2
+
+
+@in_virtual_time
+async def test_a_reload_that_changes_nothing_about_reading_keeps_what_was_found_of_incremental_polls() -> (
+    None
+):
+    scene = await a_scene(400, window="ignored").baseline()
+    for number in range(12):
+        if number == 6:
+            scene.reload()
+        scene.begin(f"new-{number}", "Failed")
+        await scene.poll()
+    assert scene.poller.reads_whole_lists
+    assert scene.warnings() == ["incremental_polls_given_up"]
+    paying = await a_scene(400).baseline()
+    paying.reload()
+    assert not (await paying.poll()).listing.full
+
+
+@in_virtual_time
+async def test_a_poll_under_way_during_such_a_reload_counts_for_nothing_that_is_judged_anew() -> None:
+    scene = await a_scene(400, window="ignored").baseline()
+    for number in range(2):
+        scene.begin(f"new-{number}", "Failed")
+        scene.caller.before = _once(
+            scene.caller.requests + 2 if number else 0, partial(scene.reload, Numbering.RECORD)
+        )
+        await scene.poll()  # the third that disagrees
+    for number in range(2):
+        scene.begin(f"later-{number}", "Failed")
+        await scene.poll()
+    assert not scene.poller.reads_whole_lists
 
 
 @in_virtual_time

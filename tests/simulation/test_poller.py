@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -112,6 +112,31 @@ class TestTheBaseline:
         since = a_task("b", FAILED, created_at=at(0), ended_at=at(60))
         events = await bench.polled(before, since)
         assert [event.subject for event in events] == ["b"]
+
+    @in_virtual_time
+    async def test_is_never_drawn_ahead_of_this_hosts_clock(self) -> None:
+        # A Date that runs ahead would make history of what begins and ends after the baseline, between two polls.
+        bench = Bench()
+        bench.source.cloud_date = T0 + timedelta(hours=2)
+        await bench.watched()
+        await asyncio.sleep(600)
+        (event,) = await bench.polled(a_task("brief", FAILED, created_at=at(5), ended_at=at(10)))
+        assert event.subject == "brief"
+
+    @pytest.mark.parametrize("date", [None, T0 + timedelta(hours=2)])
+    @in_virtual_time
+    async def test_is_drawn_when_the_list_was_asked_for_and_not_when_it_had_come(
+        self, date: datetime | None
+    ) -> None:
+        bench = Bench()
+        bench.source = source = GatedSource(NOTHING)
+        source.cloud_date = date
+        under_way = asyncio.create_task(bench.restarted().poll())
+        await asyncio.sleep(600)
+        source.gate.set()
+        await under_way
+        (event,) = await bench.polled(a_task("brief", FAILED, created_at=at(5), ended_at=at(9)))
+        assert event.subject == "brief"
 
     @in_virtual_time
     async def test_is_drawn_once_whatever_restarts(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -14,7 +14,8 @@ from yarl import URL
 from taskwatch.clock import Clock
 from taskwatch.cloud.auth.login import NoLogin
 from taskwatch.cloud.caller import Caller
-from taskwatch.cloud.errors import Asked, broken, refusal, too_late
+from taskwatch.cloud.connection import unanswered
+from taskwatch.cloud.errors import Asked, refusal, too_late
 from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.transport import Answer, Request, Transport
 from taskwatch.core.cadence import Cadence, next_due
@@ -39,6 +40,7 @@ class Cloud:
     fault: Fault | None = None
     hangs: str | None = None  # on this path
     asked: list[tuple[float, str]] = field(default_factory=list)
+    read: list[tuple[float, str]] = field(default_factory=list)  # whole lists
 
     async def send(self, request: Request, _: Mapping[str, str], asked: Asked) -> Answer:
         self.asked.append((self.clock.elapsed, request.url.path))
@@ -64,7 +66,9 @@ class Cloud:
 class _Reads:
     """The poller of one project, whose list has so many pages."""
 
-    def __init__(self, name: str, caller: Caller, pages: int, clock: Clock) -> None:
+    def __init__(
+        self, name: str, caller: Caller, pages: int, clock: Clock, done: Callable[[str], None]
+    ) -> None:
         identity = Identity(service="gaussdb", host="h", project_id=name)
         self.project = Project(identity=identity, name=name)
         self.is_active = True
@@ -73,6 +77,7 @@ class _Reads:
         self._caller = caller
         self._pages = pages
         self._clock = clock
+        self._done = done
 
     async def poll(self) -> Poll:
         await self._caller.turn()
@@ -82,6 +87,7 @@ class _Reads:
                     await self._caller.get(URL(f"https://h/{self.project.name}"))
         except TimeoutError:
             raise too_late(self._caller.asked, DEADLINE) from None
+        self._done(f"/{self.project.name}")
         listing = Listing(
             rows=0, changed=(), digests=cast("Any", None), complete=True, clean=True,
             requests=self._pages, pages=self._pages,
@@ -99,23 +105,31 @@ async def _watch(watch: Watch, *, begin: float, until: float, clock: VirtualCloc
 
 
 async def _run(
-    cloud: Cloud, *, projects: int, seconds: float, rate: float = 20.0, pages: int = 1
+    cloud: Cloud,
+    *,
+    projects: int,
+    seconds: float,
+    rate: float = 20.0,
+    pages: int = 1,
+    spread: float = INTERVAL,
 ) -> list[Watch]:
     clock = cloud.clock
-    limiter, budget = Limiter(rate, clock), Budget(rate, log=quiet_log())
+    limiter, budget = Limiter(rate, clock, quiet_log()), Budget(rate, log=quiet_log())
     watches = []
     for number in range(projects):
         caller = Caller(
             transport=cast("Transport", cloud), endpoint="https://h", login=NoLogin(), limiter=limiter
         )
-        poller = _Reads(f"p{number}", caller, pages, clock)
+        poller = _Reads(
+            f"p{number}", caller, pages, clock, lambda path: cloud.read.append((clock.elapsed, path))
+        )
         watch = Watch(poller=cast("Poller", poller), clock=clock, log=quiet_log())
         watch.share(budget)
         watches.append(watch)
     rng = random.Random(projects)
     async with asyncio.TaskGroup() as group:
         for watch in watches:
-            begin = rng.uniform(0, INTERVAL)
+            begin = rng.uniform(0, spread)
             group.create_task(_watch(watch, begin=begin, until=seconds, clock=clock))
     return watches
 
@@ -132,7 +146,7 @@ def _server_error(asked: Asked, _: float) -> None:
 
 
 def _reset(asked: Asked, _: float) -> None:
-    raise broken(asked, ConnectionResetError(104, "reset"))
+    raise unanswered(asked, ConnectionResetError(104, "reset"))
 
 
 def _in_turn(asked: Asked, now: float) -> None:
@@ -179,6 +193,34 @@ async def test_after_a_429_that_says_nothing_usable_there_is_silence_for_a_minut
     silences = [later - sooner for sooner, later in pairwise(times) if later - sooner > 1]
     assert len(silences) >= 20
     assert min(silences) >= 59.9
+
+
+def _at_most(requests: int, clock: VirtualClock, headers: Mapping[str, str]) -> Fault:
+    """Let so many requests pass within a second; those that are refused count like the others."""
+    times: deque[float] = deque(maxlen=requests + 1)
+
+    def fault(asked: Asked, now: float) -> None:
+        times.append(now)
+        if len(times) > requests and now - times[0] < 1.0:
+            raise refusal(asked, 429, headers, b"")
+
+    return fault
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "2"}], ids=str)
+@pytest.mark.parametrize("rate", [14.0, 20.0, 100.0])
+@in_virtual_time
+async def test_a_cloud_that_lets_fewer_requests_pass_than_the_rate_is_still_read_by_every_project(
+    rate: float, headers: Mapping[str, str]
+) -> None:
+    # The trap: all that were refused begin again at once, the cloud refuses the last of them, and the pages of
+    # all the others are given up with it; so for ever.
+    cloud = Cloud(virtual_clock())
+    cloud.fault = _at_most(15, cloud.clock, headers)
+    await _run(cloud, projects=20, seconds=2 * HOUR, rate=rate, pages=6, spread=0.0)
+    for begin in range(int(0.5 * HOUR), int(2 * HOUR), 1200):
+        read = {path for at, path in cloud.read if begin <= at < begin + 1200}
+        assert len(read) == 20, begin
 
 
 @in_virtual_time

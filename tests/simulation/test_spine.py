@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,9 +20,10 @@ from typing import Final
 import pytest
 
 from taskwatch.core.detect import BaselinePolicy
+from taskwatch.core.since import Since
 from taskwatch.engine.lane import Lane, LaneRules
 from taskwatch.engine.poller import Poller
-from taskwatch.engine.ports import Ask, Since, StaleStateError
+from taskwatch.engine.ports import Ask, StaleStateError
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError
 from taskwatch.model.delivery import DeliveryState, Message
 from taskwatch.model.event import Event
@@ -80,6 +81,7 @@ class Cloud:
     lives: dict[str, Life] = field(default_factory=dict)
     served: list[tuple[str, str]] = field(default_factory=list)  # task and status, in the order of serving
     is_on_record: Callable[[str, str], bool] = lambda _job_id, _status: True
+    manner: Hashable = None
 
     def __post_init__(self) -> None:
         for number in range(8):
@@ -344,6 +346,7 @@ class World:
     )  # as configured now
     crashes: int = 0
     reloads: int = 0
+    baseline_at: datetime | None = None  # by the cloud's clock, of which that of the host knows nothing
 
     async def live(self) -> None:
         clock = virtual_clock()
@@ -352,6 +355,8 @@ class World:
             self.cloud.advance()
             self._trouble(process, clock, number)
             await process.poll_and_wait()
+            if self.baseline_at is None and 1 in self.store.projects and self.store.projects[1].baseline_at:
+                self.baseline_at = at(self.cloud.step)
             if process.session.died.is_set():
                 self.crashes += 1
                 await process.crash()
@@ -460,7 +465,7 @@ def judge_chains(world: World) -> None:
 
 def judge_silence(world: World) -> None:
     """Only what had begun before the baseline may have no beginning among the events."""
-    line = world.store.projects[1].baseline_at
+    line = world.baseline_at
     assert line is not None
     begun = {event.subject for _, event in world.store.events if event.attributes.get("from") == ""}
     for job_id, life in world.cloud.lives.items():

@@ -57,3 +57,28 @@ async def test_a_store_that_fails_is_no_matter_of_a_project_and_ends_the_command
     assert raised.value.exit_code == 1
     assert store.projects[3].baseline_at is not None, "what was recorded of the others stays, and is shown"
     assert capsys.readouterr().out.count("\n") == 1
+
+
+async def test_trouble_that_many_projects_share_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    store = MemoryStore()
+    refused = [
+        CloudError(CloudCause.LOGIN, "credential otc: refused", prospect=f"next try in {n} s")
+        for n in range(20)
+    ]
+    watches = [a_watch(store, f"p{n}", ScriptedSource.of(error)) for n, error in enumerate(refused)]
+    other = a_watch(store, "other", ScriptedSource.of(DENIED))
+    assert await _each([*watches, other], False, commits=False) == NOT_POLLED
+    assert capsys.readouterr().err == (
+        "p0, p1, p2, p3, p4 and 15 more: credential otc: refused\nother: gaussdb.example denies it\n"
+    )
+
+
+async def test_what_would_be_told_of_projects_with_names_of_any_length_stands_in_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store = MemoryStore()
+    names = ("a", "a-longer-name")
+    await _each([a_watch(store, name, ScriptedSource.of([a_task()])) for name in names], False, commits=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert len({line.index("Watching ") for line in lines}) == 1
+    assert len(lines) == len(names)

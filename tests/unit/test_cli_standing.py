@@ -3,6 +3,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+from taskwatch.cli.query import _errors
 from taskwatch.cli.standing import Daemon, Standing, standings
 from taskwatch.config.configuration import Config
 from taskwatch.model.project import Condition, Identity, Trouble
@@ -97,3 +98,28 @@ def test_what_is_configured_no_more_comes_last_and_says_so(tmp_path: Path) -> No
         ("old", "not configured"),
     ]
     assert rows[-1].next_poll_at is None
+
+
+def test_what_is_in_the_way_of_many_is_one_line_whenever_each_has_heard_of_it(tmp_path: Path) -> None:
+    text = "credentials: {c: {type: none}}\nprojects:\n" + "".join(
+        f'  - {{name: p{n}, endpoint: "https://gaussdb.example", project_id: i{n}}}\n' for n in range(8)
+    )
+    refused = "credential c: iam.example answered 401 (IAM says the same for each)"
+    rows = [
+        a_row(
+            project_id=f"i{n}",
+            condition=Condition(
+                interval=15.0,
+                next_poll_at=T0,
+                trouble=Trouble(cause="login", error=f"{refused} (next try in {60 - n} s)", since=T0),
+            ),
+        )
+        for n in range(7)
+    ]
+    other = Trouble(cause="network", error="cannot connect (Connection refused)", since=T0)
+    rows.append(a_row(project_id="i7", condition=Condition(interval=15.0, next_poll_at=T0, trouble=other)))
+
+    assert list(_errors(stood(loaded(tmp_path, text), *rows))) == [
+        f"p0, p1, p2, p3, p4 and 2 more: {refused} (next try in 60 s)",
+        "p7: cannot connect (Connection refused)",
+    ]

@@ -1,14 +1,10 @@
 """Error bodies in every shape seen, and what is made of them."""
 
-import asyncio
 import json
-import socket
 
-import aiohttp
 import pytest
-from aiohttp.client_reqrep import ConnectionKey
 
-from taskwatch.cloud.errors import MAX_SAID, Asked, broken, http_date, refusal, too_late, what_it_says
+from taskwatch.cloud.errors import MAX_SAID, Asked, http_date, refusal, too_late, what_it_says
 from taskwatch.errors import CloudCause
 
 CANARY = "MIIcanary/0123456789+=="
@@ -168,53 +164,6 @@ def test_a_cloud_that_repeats_the_token_is_not_quoted(body: object) -> None:
     error = refusal(ASKED, 401, {"X-Request-Id": f"id-{CANARY}"}, raw)
     shown = repr(error) + str(error) + str(error.__dict__)
     assert CANARY[:8] not in shown
-
-
-def _key() -> ConnectionKey:
-    return ConnectionKey(
-        "gaussdb.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
-    )
-
-
-@pytest.mark.parametrize(
-    ("error", "cause", "words"),
-    [
-        (aiohttp.ServerDisconnectedError(CANARY), CloudCause.NETWORK, "closed the connection"),
-        (aiohttp.ClientPayloadError(CANARY), CloudCause.NETWORK, "cut short"),
-        (
-            aiohttp.ClientOSError(104, "Connection reset by peer"),
-            CloudCause.NETWORK,
-            "Connection reset by peer",
-        ),
-        (
-            aiohttp.ClientConnectorError(_key(), ConnectionRefusedError(111, "Connection refused")),
-            CloudCause.NETWORK,
-            "cannot connect (Connection refused)",
-        ),
-        (
-            aiohttp.ClientConnectorDNSError(_key(), socket.gaierror(-2, "unknown")),
-            CloudCause.NETWORK,
-            "cannot be resolved",
-        ),
-        (aiohttp.ClientConnectorSSLError(_key(), OSError(1, CANARY)), CloudCause.TLS, "no TLS connection"),
-        (
-            aiohttp.ClientConnectorCertificateError(_key(), ValueError(CANARY)),
-            CloudCause.TLS,
-            "certificate is refused",
-        ),
-        (aiohttp.SocketTimeoutError(CANARY), CloudCause.TIMEOUT, "no answer in time"),
-        (aiohttp.InvalidURL(f"http://u:{CANARY}@h"), CloudCause.NETWORK, "check endpoint"),
-        (asyncio.LimitOverrunError(CANARY, 1), CloudCause.NETWORK, "LimitOverrunError"),
-    ],
-)
-def test_errors_of_the_network_are_told_in_plain_words(
-    error: Exception, cause: CloudCause, words: str
-) -> None:
-    told = broken(ASKED, error)
-    assert told.cause is cause
-    assert str(told).startswith("gaussdb.example: ")
-    assert words in str(told)
-    assert CANARY not in str(told)
 
 
 def test_a_deadline_is_told_in_seconds() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from taskwatch.config.environment import login_from
+from taskwatch.config.environment import login_from, passed_over
 from taskwatch.errors import ConfigError
 
 PASSWORD = {"OS_AUTH_URL": "https://h/v3", "OS_USERNAME": "u", "OS_USER_DOMAIN_NAME": "d", "OS_PASSWORD": "p"}
@@ -14,9 +14,27 @@ def test_nothing_is_no_login() -> None:
     assert login_from({}) is None
 
 
-@pytest.mark.parametrize("names", [("OS_AUTH_URL",), ("OS_AUTH_URL", "OS_USERNAME")])
-def test_names_without_a_secret_are_no_login(names: tuple[str, ...]) -> None:
-    assert login_from({name: PASSWORD[name] for name in names}) is None
+@pytest.mark.parametrize("names", [("OS_AUTH_URL",), ("OS_USERNAME",), ("OS_AUTH_URL", "OS_USERNAME")])
+def test_names_without_a_secret_are_half_a_login_and_no_wish_for_an_example(names: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"^\$OS_PASSWORD is not set, .*nothing was written"):
+        login_from({name: PASSWORD[name] for name in names})
+
+
+@pytest.mark.parametrize(("login", "kind"), [(KEYS, "aksk"), (TOKEN, "token")], ids=["keys", "a token"])
+def test_a_user_without_a_password_is_told_who_logs_in_instead(login: dict[str, str], kind: str) -> None:
+    variables = {**login, "OS_USERNAME": "u"}
+    found = login_from(variables)
+    assert found is not None
+    assert passed_over(variables, found) == f"by {kind} and not as $OS_USERNAME, for $OS_PASSWORD is not set"
+
+
+@pytest.mark.parametrize(
+    "variables", [PASSWORD, KEYS, TOKEN, {**PASSWORD, **KEYS}, {**PASSWORD, "OS_CLOUD": "otc"}]
+)
+def test_a_login_that_is_meant_needs_no_remark(variables: dict[str, str]) -> None:
+    found = login_from(variables)
+    assert found is not None
+    assert passed_over(variables, found) is None
 
 
 def test_what_renews_itself_goes_first() -> None:

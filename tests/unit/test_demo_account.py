@@ -1,51 +1,39 @@
 """What the demo claims at its end, against a cloud whose clock the test moves."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from taskwatch.cli.demo.account import Account, Heard, account
 from taskwatch.cli.demo.scene import Fact, Left, Watched
 from taskwatch.simulator.cloud import Cloud
+from tests.fakes.records import StillClock
+from tests.fakes.simulator_client import BEGAN
 
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
 SPEED = 60.0
-
-
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self.elapsed
 
 
 class Watch:
     """A cloud without a life of its own, read at 1, 2, 3 … seconds; each reading takes 0.1."""
 
     def __init__(self) -> None:
-        self.clock = StillClock()
+        self.clock = StillClock(BEGAN)
         self.cloud = Cloud(projects=1, speed=SPEED, tasks_per_day=0, clock=self.clock, began=BEGAN)
         (self.project,) = self.cloud.projects
 
     def task(self, *, at: float, seconds: float) -> str:
         """Let a task begin at this second of the clock and last so many of them; read what comes before."""
         self.read_until(at)
-        self.clock.elapsed = at
+        self.clock.seconds = at
         return self.cloud.provoke(self.project.project_id, seconds=seconds * SPEED).job_id
 
     def read_until(self, end: float) -> None:
-        second = int(self.clock.elapsed) + 1
+        second = int(self.clock.seconds) + 1
         while second <= end:
-            self.clock.elapsed = float(second)
+            self.clock.seconds = float(second)
             self.cloud.page(self.project.project_id, "offset=0&limit=100")
             second += 1
-        self.clock.elapsed = max(self.clock.elapsed, end)
+        self.clock.seconds = max(self.clock.seconds, end)
 
     def account(
         self, heard: set[Fact], *, waiting: frozenset[Fact] = frozenset(), until: float = 10.5

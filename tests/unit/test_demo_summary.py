@@ -65,3 +65,4 @@ def test_the_next_steps_can_be_pasted(
 
     assert expected in said
     assert f"-c '{tmp_path}/a directory/taskwatch.yaml'" in said
+    assert said.splitlines()[-1].endswith(" init")

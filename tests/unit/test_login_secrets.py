@@ -98,7 +98,7 @@ def test_neither_a_credential_nor_what_it_gives_access_to_shows_its_secrets(
     adapter: TypeAdapter[Credential] = TypeAdapter(AnyCredential)
     credential = adapter.validate_python({"type": kind, **keys}, context=Path())
     access = Access(
-        name="otc", credential=credential, account=_account(), via=None, limiter=lambda _: Limiter(1, CLOCK), clock=CLOCK,
+        name="otc", credential=credential, account=_account(), via=None, limiter=lambda _: Limiter(1, CLOCK, structlog.get_logger()), clock=CLOCK,
         log=structlog.get_logger(),
     )  # fmt: skip
     assert CORE not in f"{credential} {credential!r} {access} {access!r} {vars(access)}"
@@ -118,7 +118,7 @@ async def test_neither_a_source_nor_a_signer_shows_what_it_reads(monkeypatch: py
     session: Any = object()
     iam = Iam(
         auth_url="https://iam.example", credential="otc", transport=Transport(session=session),
-        limiter=Limiter(1, CLOCK),
+        limiter=Limiter(1, CLOCK, structlog.get_logger()),
     )  # fmt: skip
     source = PasswordSource(
         iam=iam, user=User(name="u", domain_name="d"), password=Secret(Kept.ENV, "PASSWORD"), scope=Scope()

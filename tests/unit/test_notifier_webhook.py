@@ -33,7 +33,7 @@ from taskwatch.notifiers.webhook import WebhookNotifier, WebhookOptions, open_no
 from tests.fakes.builders import T0, quiet_log
 from tests.fakes.memory_store import MemoryStore, Session
 from tests.fakes.messages import a_message
-from tests.fakes.peers import alerting, forwarding, listening, saying
+from tests.fakes.peers import alerting, forwarding, listening, saying, telling
 from tests.fakes.records import StillClock
 from tests.fakes.webhook_sink import WebhookSink, answer, hang, hang_up
 
@@ -724,11 +724,28 @@ async def test_a_proxy_lets_an_event_through_and_cannot_read_it(authority: trust
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 async def test_what_a_proxy_refuses_is_told_without_its_password(scheme: str) -> None:
-    answered = b"HTTP/1.1 407 No\r\nContent-Length: 9\r\n\r\ncanary-pw"
-    async with listening(forwarding(answer=answered)) as proxy:
+    async with listening(telling(407)) as proxy:
         error = await refused(f"{scheme}://hooks.example/", proxy=f"http://user:canary-pw@{proxy.host}")
     assert "407" in error.detail
-    assert "canary-pw" not in error.detail
+    login = base64.b64encode(b"user:canary-pw").decode()
+    assert [secret for secret in ("canary-pw", login) if secret in error.detail] == []
+
+
+async def test_a_login_of_a_proxy_that_cannot_be_sent_concerns_the_receiver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROXY", "http://user:canary€@127.0.0.1:1")
+    error = await refused("https://hooks.example/", proxy={"env": "PROXY"})
+    assert error.scope is Scope.RECEIVER
+    assert "the proxy in $PROXY holds letters that cannot be sent" in error.detail
+    assert "canary" not in f"{error!r} {error.__cause__!r}"
+
+
+async def test_a_login_in_a_url_that_cannot_be_sent_concerns_the_receiver() -> None:
+    error = await refused("http://user:canary€@127.0.0.1:1/")
+    assert error.scope is Scope.RECEIVER
+    assert "write basic instead" in error.detail
+    assert "canary" not in f"{error!r} {error.__cause__!r} {error.__context__!r}"
 
 
 async def test_a_proxy_that_nobody_runs_is_named() -> None:

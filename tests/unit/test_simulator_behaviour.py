@@ -3,42 +3,22 @@
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import aiohttp
 import pytest
 
 from taskwatch.simulator.catalogue import KINDS, WITH_JOB
 from taskwatch.simulator.cloud import Cloud
 from taskwatch.simulator.pages import Query
-from taskwatch.simulator.server import SimulatedCloud
 from taskwatch.simulator.work import Task
-
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
-
-
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self.elapsed
+from tests.fakes.records import StillClock
+from tests.fakes.simulator_client import BEGAN, SimulatorClient, asking
 
 
-class Client:
+class Client(SimulatorClient):
     """Reads the one project of an open cloud."""
-
-    def __init__(self, session: aiohttp.ClientSession, cloud: SimulatedCloud, clock: StillClock) -> None:
-        self.session = session
-        self.cloud = cloud
-        self.clock = clock
 
     @property
     def project_id(self) -> str:
@@ -61,13 +41,9 @@ class Client:
 
 @asynccontextmanager
 async def served(**behaviour: object) -> AsyncIterator[Client]:
-    clock = StillClock()
-    async with (
-        SimulatedCloud(seed=7, projects=1, token=None, clock=clock, began=BEGAN) as cloud,
-        aiohttp.ClientSession() as session,
-    ):
-        cloud.behave(**behaviour)
-        yield Client(session, cloud, clock)
+    async with asking(Client, projects=1, token=None) as client:
+        client.cloud.behave(**behaviour)
+        yield client
 
 
 def milliseconds(moment: datetime) -> int:
@@ -200,7 +176,7 @@ async def test_churn_moves_the_list_between_two_pages(order: str) -> None:
 
 
 def test_churn_deletes_no_record_of_a_task_that_runs() -> None:
-    cloud = Cloud(projects=1, tasks_per_day=0, clock=StillClock(), began=BEGAN)
+    cloud = Cloud(projects=1, tasks_per_day=0, clock=StillClock(BEGAN), began=BEGAN)
     project_id = cloud.projects[0].project_id
     running = {cloud.provoke(project_id, seconds=60).job_id for _ in range(5)}
     cloud.behave(churn_deletes=3)
@@ -228,7 +204,7 @@ async def test_a_test_can_move_the_list_before_each_page() -> None:
 async def test_a_stale_replica_shows_the_list_as_it_was() -> None:
     async with served() as client:
         task = client.cloud.provoke(client.project_id, seconds=60)
-        client.clock.elapsed = 90.0
+        client.clock.seconds = 90.0
         client.cloud.faults.add("stale", age_seconds=60, count=2)
         earlier = (await client.get(limit=1))[1]["tasks"][0]
         again = (await client.get(limit=1))[1]["tasks"][0]
@@ -241,7 +217,7 @@ async def test_a_stale_replica_shows_the_list_as_it_was() -> None:
 async def test_a_stale_replica_has_not_heard_of_a_deletion_nor_of_a_new_task() -> None:
     async with served() as client:
         deleted = next(task.job_id for task in client.truth() if task.ended_at)
-        client.clock.elapsed = 100.0
+        client.clock.seconds = 100.0
         client.cloud.delete(deleted)
         new = client.cloud.provoke(client.project_id, seconds=60).job_id
         client.cloud.faults.add("stale", age_seconds=50)
@@ -273,7 +249,7 @@ async def test_a_task_is_found_by_its_id_with_the_other_names_of_that_api() -> N
             client.project_id, name="ResizeGaussDBV5Flavor", seconds=60, progress=60, fail_reason="No room."
         )
         _, running = await client.get("jobs", id=task.job_id)
-        client.clock.elapsed = 60.0
+        client.clock.seconds = 60.0
         _, ended = await client.get("jobs", id=task.job_id)
 
     assert running == {

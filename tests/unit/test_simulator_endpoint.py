@@ -2,41 +2,22 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import aiohttp
 import pytest
 
 from taskwatch.simulator.cloud import DEFAULT_TOKEN
-from taskwatch.simulator.server import SimulatedCloud
+from tests.fakes.simulator_client import BEGAN, SimulatorClient, asking
 
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
 TOKEN = {"X-Auth-Token": DEFAULT_TOKEN}
 
 
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self.elapsed
-
-
-class Client:
+class Client(SimulatorClient):
     """Reads the simulated cloud as anybody could."""
-
-    def __init__(self, session: aiohttp.ClientSession, cloud: SimulatedCloud) -> None:
-        self.session = session
-        self.cloud = cloud
 
     @property
     def path(self) -> str:
@@ -67,21 +48,10 @@ class Client:
         return rows
 
 
-@asynccontextmanager
-async def served(
-    *,
-    token: str | None = DEFAULT_TOKEN,
-    speed: float = 1.0,
-    zone: tzinfo = UTC,
-    clock: StillClock | None = None,
-) -> AsyncIterator[Client]:
-    async with (
-        SimulatedCloud(
-            seed=7, projects=2, speed=speed, token=token, zone=zone, clock=clock or StillClock(), began=BEGAN
-        ) as cloud,
-        aiohttp.ClientSession() as session,
-    ):
-        yield Client(session, cloud)
+def served(
+    *, token: str | None = DEFAULT_TOKEN, speed: float = 1.0, zone: tzinfo = UTC
+) -> AbstractAsyncContextManager[Client]:
+    return asking(Client, projects=2, speed=speed, token=token, zone=zone)
 
 
 def moment(text: str) -> datetime:
@@ -242,22 +212,20 @@ async def test_every_answer_has_a_request_id_of_its_own() -> None:
 
 
 async def test_the_date_header_tells_simulated_time() -> None:
-    clock = StillClock()
-    async with served(speed=3600, clock=clock) as client:
-        clock.elapsed = 2.0
+    async with served(speed=3600) as client:
+        client.clock.seconds = 2.0
         _, _, headers = await client.get()
 
     assert parsedate_to_datetime(headers["Date"]) == BEGAN + timedelta(hours=2)
 
 
 async def test_an_unchanged_page_is_the_same_and_a_changed_one_is_told_at_once() -> None:
-    clock = StillClock()
-    async with served(clock=clock) as client:
+    async with served() as client:
         before = await client.page()
         assert await client.page() == before
         client.cloud.provoke(client.cloud.projects[0].project_id, seconds=10, fail_reason="Because.")
         running = await client.page()
-        clock.elapsed = 10.0
+        client.clock.seconds = 10.0
         ended = await client.page()
 
     assert running["total_count"] == before["total_count"] + 1

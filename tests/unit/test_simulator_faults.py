@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -13,28 +12,15 @@ import pytest
 from taskwatch.simulator.cloud import DEFAULT_TOKEN
 from taskwatch.simulator.faults import MAX_FAULTS, FaultKind, Faults
 from taskwatch.simulator.server import SimulatedCloud
-
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
-
-
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self.elapsed
+from tests.fakes.records import StillClock
+from tests.fakes.simulator_client import BEGAN
 
 
 @asynccontextmanager
 async def served() -> AsyncIterator[tuple[SimulatedCloud, aiohttp.ClientSession]]:
     headers = {"X-Auth-Token": DEFAULT_TOKEN}
     async with (
-        SimulatedCloud(seed=7, projects=2, clock=StillClock()) as cloud,
+        SimulatedCloud(seed=7, projects=2, clock=StillClock(BEGAN)) as cloud,
         aiohttp.ClientSession(headers=headers) as session,
     ):
         yield cloud, session
@@ -213,7 +199,7 @@ async def test_a_fault_strikes_before_the_token_is_looked_at() -> None:
 
 
 def orders() -> tuple[Faults, StillClock]:
-    clock = StillClock()
+    clock = StillClock(BEGAN)
     return Faults(clock=clock, seed=1), clock
 
 
@@ -234,10 +220,10 @@ def test_a_counted_fault_strikes_so_many_requests() -> None:
 def test_a_timed_fault_ends_by_the_clock() -> None:
     faults, clock = orders()
     faults.add("500", seconds=10)
-    clock.elapsed = 9.9
+    clock.seconds = 9.9
     assert faults.strike("p")
 
-    clock.elapsed = 10.0
+    clock.seconds = 10.0
     assert faults.strike("p") is None
     assert faults.in_force() == []
 
@@ -258,7 +244,7 @@ def test_bounds_that_are_given_together_hold_together() -> None:
     faults.add("500", count=2, seconds=10)
     assert faults.strike("p")
 
-    clock.elapsed = 11
+    clock.seconds = 11
     assert faults.strike("p") is None
 
 

@@ -3,44 +3,24 @@
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import aiohttp
 import pytest
 from yarl import URL
 
 from taskwatch.simulator.cloud import DEFAULT_TOKEN
 from taskwatch.simulator.principals import Accounts, KeyPair
-from taskwatch.simulator.server import SimulatedCloud
+from tests.fakes.simulator_client import BEGAN, SimulatorClient, asking
 
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
 QUARTER = 15 * 60.0
 
 
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self.elapsed
-
-
-class Client:
+class Client(SimulatorClient):
     """Reads a task list with whatever credential it is given."""
-
-    def __init__(self, session: aiohttp.ClientSession, cloud: SimulatedCloud, clock: StillClock) -> None:
-        self.session = session
-        self.cloud = cloud
-        self.clock = clock
 
     @property
     def pair(self) -> KeyPair:
@@ -96,16 +76,10 @@ class Client:
         return status, body
 
 
-@asynccontextmanager
-async def served(*, token: str | None = None, accounts: Accounts | None = None) -> AsyncIterator[Client]:
-    clock = StillClock()
-    async with (
-        SimulatedCloud(
-            seed=7, projects=2, token=token, accounts=accounts or Accounts(), clock=clock, began=BEGAN
-        ) as cloud,
-        aiohttp.ClientSession() as session,
-    ):
-        yield Client(session, cloud, clock)
+def served(
+    *, token: str | None = None, accounts: Accounts | None = None
+) -> AbstractAsyncContextManager[Client]:
+    return asking(Client, projects=2, token=token, accounts=accounts or Accounts())
 
 
 async def test_a_token_reads_its_own_project_and_no_other() -> None:
@@ -138,9 +112,9 @@ async def test_a_token_of_another_project_can_be_an_invalid_token_that_is_forbid
 async def test_an_expired_token_is_refused_with_the_time_it_ended() -> None:
     async with served(accounts=Accounts(token_seconds=60.0)) as client:
         token = {"X-Auth-Token": client.token()}
-        client.clock.elapsed = 59.0
+        client.clock.seconds = 59.0
         alive, _, _ = await client.read(token)
-        client.clock.elapsed = 60.0
+        client.clock.seconds = 60.0
         dead, body, _ = await client.read(token)
 
     assert (alive, dead, body["error_code"]) == (200, 401, "APIGW.0301")
@@ -245,7 +219,7 @@ async def test_a_temporary_pair_needs_its_security_token_and_ends() -> None:
         good, _ = await client.sign(pair)
         without, body = await client.sign(pair, without="x-security-token")
         another, _ = await client.sign(pair, extra={"x-security-token": "another"})
-        client.clock.elapsed = 60.0
+        client.clock.seconds = 60.0
         late, _ = await client.sign(pair)
 
     assert (good, without, another, late) == (200, 401, 401, 401)
@@ -270,9 +244,9 @@ async def test_more_than_five_failures_in_a_row_lock_the_pair_for_five_minutes()
         for _ in range(6):
             await client.sign(secret="guessed")
         locked, body = await client.sign()
-        client.clock.elapsed = 299.0
+        client.clock.seconds = 299.0
         still, _ = await client.sign()
-        client.clock.elapsed = 300.0
+        client.clock.seconds = 300.0
         opened, _ = await client.sign()
         times = client.cloud.counters.keys_locked
         refused = client.cloud.counters.signatures_refused
@@ -298,7 +272,7 @@ async def test_so_many_requests_a_second_and_no_more_and_refused_ones_count_too(
         token = {"X-Auth-Token": DEFAULT_TOKEN}
         told = []
         for elapsed in (0.0, 0.1, 0.2, 1.15, 2.2):
-            client.clock.elapsed = elapsed
+            client.clock.seconds = elapsed
             told.append((await client.read(token))[0])
 
         # At 1.15 the first two are forgotten, but the one that was refused at 0.2 still counts.
@@ -311,7 +285,7 @@ async def test_who_hammers_stays_throttled() -> None:
         token = {"X-Auth-Token": DEFAULT_TOKEN}
         told = []
         for number in range(6):
-            client.clock.elapsed = number * 0.5
+            client.clock.seconds = number * 0.5
             told.append((await client.read(token))[0])
 
         assert told == [200, 429, 429, 429, 429, 429]

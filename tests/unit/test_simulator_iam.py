@@ -1,8 +1,7 @@
 """IAM of the simulated cloud, asked by a plain client as the documentation has it."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
@@ -11,34 +10,16 @@ import pytest
 from taskwatch.simulator.identity import Identity
 from taskwatch.simulator.principals import Accounts, User
 from taskwatch.simulator.server import SimulatedCloud
+from tests.fakes.simulator_client import SimulatorClient, asking
 
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
 UNAUTHORIZED = {
     "error": {"code": 401, "message": "The request you have made requires authentication.", "title": "Unauthorized"}
 }  # fmt: skip
 DAY = 86_400.0
 
 
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self.elapsed
-
-
-class Client:
+class Client(SimulatorClient):
     """Logs in as anybody could."""
-
-    def __init__(self, session: aiohttp.ClientSession, cloud: SimulatedCloud, clock: StillClock) -> None:
-        self.session = session
-        self.cloud = cloud
-        self.clock = clock
 
     @property
     def identity(self) -> Identity:
@@ -83,16 +64,8 @@ def by_password(claimed: Mapping[str, Any], scope: Any = None) -> dict[str, Any]
     return {"auth": auth | ({"scope": scope} if scope else {})}
 
 
-@asynccontextmanager
-async def served(accounts: Accounts | None = None) -> AsyncIterator[Client]:
-    clock = StillClock()
-    async with (
-        SimulatedCloud(
-            seed=7, projects=2, accounts=accounts or Accounts(), clock=clock, began=BEGAN
-        ) as cloud,
-        aiohttp.ClientSession(max_field_size=64 * 1024) as session,
-    ):
-        yield Client(session, cloud, clock)
+def served(accounts: Accounts | None = None) -> AbstractAsyncContextManager[Client]:
+    return asking(Client, projects=2, accounts=accounts or Accounts())
 
 
 async def test_a_password_gives_a_token_for_the_project_for_a_day() -> None:
@@ -159,6 +132,33 @@ async def test_an_url_of_the_catalogue_may_name_the_project() -> None:
     assert expected in [
         endpoint["url"] for each in body["token"]["catalog"] for endpoint in each["endpoints"]
     ]
+
+
+async def test_the_token_that_everybody_may_paste_is_one_of_the_domain_and_finds_the_service() -> None:
+    async with served() as client:
+        pasted = client.cloud.token
+        assert pasted is not None
+        shown = {"X-Auth-Token": pasted, "X-Subject-Token": pasted}
+        status, itself, _ = await client.ask("GET", "/auth/tokens?nocatalog=1", headers=shown)
+        _, listed, _ = await client.ask("GET", "/auth/projects", headers=shown)
+        _, catalogue, _ = await client.ask("GET", "/auth/catalog", headers=shown)
+        client.identity.tokens.revoke()
+        after, _, _ = await client.ask("GET", "/auth/projects", headers=shown)
+        projects = [project.project_id for project in client.cloud.projects]
+
+    assert (status, itself["token"]["domain"]["name"]) == (200, "OTC00000000001000000001")
+    assert "project" not in itself["token"]
+    assert [one["id"] for one in listed["projects"]] == projects
+    assert "gaussdb-opengauss" in [entry["type"] for entry in catalogue["catalog"]]
+    assert after == 200
+
+
+async def test_where_no_token_is_printed_none_is_taken_for_it() -> None:
+    async with served() as client:
+        client.cloud.token = None
+        status, body, _ = await client.ask("GET", "/auth/projects")
+
+    assert (status, body) == (401, UNAUTHORIZED)
 
 
 async def test_the_catalogue_can_be_left_out() -> None:
@@ -235,9 +235,9 @@ async def test_five_wrong_passwords_lock_the_account_for_a_quarter_of_an_hour() 
         for _ in range(5):
             await client.log_in("guessed")
         locked, body, _ = await client.log_in()
-        client.clock.elapsed = 899.0
+        client.clock.seconds = 899.0
         still, _, _ = await client.log_in()
-        client.clock.elapsed = 900.0
+        client.clock.seconds = 900.0
         opened, _, _ = await client.log_in()
 
         assert (locked, still, opened) == (401, 401, 201)
@@ -248,7 +248,7 @@ async def test_five_wrong_passwords_lock_the_account_for_a_quarter_of_an_hour() 
 async def test_wrong_passwords_that_are_far_apart_lock_nothing() -> None:
     async with served() as client:
         for number in range(8):
-            client.clock.elapsed = number * 226.0  # five of them take more than a quarter of an hour
+            client.clock.seconds = number * 226.0  # five of them take more than a quarter of an hour
             await client.log_in("guessed")
         status, _, _ = await client.log_in()
 
@@ -278,9 +278,9 @@ async def test_a_changed_password_ends_the_users_tokens_and_leaves_those_of_othe
 async def test_a_token_ends_after_its_time() -> None:
     async with served() as client:
         token = await client.token()
-        client.clock.elapsed = DAY - 1
+        client.clock.seconds = DAY - 1
         alive, _, _ = await client.ask("GET", "/auth/projects", headers={"X-Auth-Token": token})
-        client.clock.elapsed = DAY
+        client.clock.seconds = DAY
         dead, body, _ = await client.ask("GET", "/auth/projects", headers={"X-Auth-Token": token})
 
     assert (alive, dead, body) == (200, 401, UNAUTHORIZED)

@@ -2,39 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Any
 
-import aiohttp
 import pytest
 
 from taskwatch.simulator.cloud import DEFAULT_TOKEN
 from taskwatch.simulator.server import SimulatedCloud
-
-BEGAN = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
-
-
-class StillClock:
-    """A clock that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.elapsed = 0.0
-
-    def now(self) -> datetime:
-        return BEGAN + timedelta(seconds=self.elapsed)
-
-    def monotonic(self) -> float:
-        return 1_000.0 + self.elapsed
+from tests.fakes.simulator_client import BEGAN, SimulatorClient, asking
 
 
-class Client:
-    def __init__(self, session: aiohttp.ClientSession, cloud: SimulatedCloud, clock: StillClock) -> None:
-        self.session = session
-        self.cloud = cloud
-        self.clock = clock
-
+class Client(SimulatorClient):
     async def ask(self, method: str, path: str, body: str | None = None) -> tuple[int, Any]:
         async with self.session.request(method, self.cloud.url + path, data=body) as response:
             return response.status, json.loads(await response.read())
@@ -49,14 +28,9 @@ class Client:
             seen |= {row["job_id"]: row["status"] for row in page["tasks"]}
 
 
-@asynccontextmanager
-async def served(*, speed: float = 1.0, tasks_per_day: int = 40) -> AsyncIterator[Client]:
-    clock = StillClock()
-    async with (
-        SimulatedCloud(seed=7, projects=2, speed=speed, tasks_per_day=tasks_per_day, clock=clock) as cloud,
-        aiohttp.ClientSession(headers={"X-Auth-Token": DEFAULT_TOKEN}) as session,
-    ):
-        yield Client(session, cloud, clock)
+def served(*, speed: float = 1.0, tasks_per_day: int = 40) -> AbstractAsyncContextManager[Client]:
+    headers = {"X-Auth-Token": DEFAULT_TOKEN}
+    return asking(Client, headers=headers, projects=2, speed=speed, tasks_per_day=tasks_per_day)
 
 
 async def test_the_projects_are_listed_by_name_and_id() -> None:
@@ -76,7 +50,7 @@ async def test_the_truth_is_what_a_dense_poller_was_served() -> None:
         known = await client.statuses(project_id)
         noticed: list[tuple[str, str]] = []
         for number in range(1, 150):
-            client.clock.elapsed = number * step
+            client.clock.seconds = number * step
             now = await client.statuses(project_id)
             noticed += [(job_id, status) for job_id, status in now.items() if known.get(job_id) != status]
             known = now
@@ -94,7 +68,7 @@ async def test_the_truth_is_what_a_dense_poller_was_served() -> None:
 
 async def test_the_truth_can_be_asked_for_since_a_moment() -> None:
     async with served() as client:
-        client.clock.elapsed = 86_400.0
+        client.clock.seconds = 86_400.0
         _, whole = await client.ask("GET", "/_simulator/truth")
         since = whole["transitions"][10]["at"].replace("+", "%2B")
         _, part = await client.ask("GET", f"/_simulator/truth?since={since}")
@@ -111,7 +85,7 @@ async def test_the_truth_can_be_asked_for_since_a_moment() -> None:
 async def test_a_failure_can_be_provoked_with_one_line_of_curl() -> None:
     async with served() as client:
         status, answer = await client.ask("POST", "/_simulator/tasks", '{"outcome":"Failed","seconds":20}')
-        client.clock.elapsed = 20.0
+        client.clock.seconds = 20.0
         _, page = await client.ask(
             "GET", f"/v3/{client.cloud.projects[0].project_id}/tasks?status=Failed&limit=1"
         )
@@ -130,7 +104,7 @@ async def test_a_provoked_task_is_what_was_asked_for_and_becomes_part_of_the_tru
             "instance_name": "gauss-mine",
         }  # fmt: skip
         _, answer = await client.ask("POST", "/_simulator/tasks", json.dumps(order))
-        client.clock.elapsed = 5.0
+        client.clock.seconds = 5.0
         _, truth = await client.ask("GET", f"/_simulator/truth?project={project.name}")
 
     job_id = answer["task"]["job_id"]
@@ -149,7 +123,7 @@ async def test_a_task_runs_until_it_is_told_to_end() -> None:
     async with served() as client:
         _, answer = await client.ask("POST", "/_simulator/tasks", '{"outcome":"Running","progress":10}')
         job_id, path = answer["task"]["job_id"], f"/v3/{client.cloud.projects[0].project_id}/tasks?limit=1"
-        client.clock.elapsed = 3600.0
+        client.clock.seconds = 3600.0
         _, begun = await client.ask("GET", path)
         await client.ask("PATCH", f"/_simulator/tasks/{job_id}", '{"progress":60}')
         _, going = await client.ask("GET", path)
@@ -166,7 +140,7 @@ async def test_a_record_is_deleted_and_the_truth_says_so_and_keeps_what_happened
     async with served() as client:
         _, answer = await client.ask("POST", "/_simulator/tasks", '{"seconds":5}')
         job_id = answer["task"]["job_id"]
-        client.clock.elapsed = 10.0
+        client.clock.seconds = 10.0
         status, answer = await client.ask("DELETE", f"/_simulator/tasks/{job_id}")
         _, truth = await client.ask("GET", "/_simulator/truth")
         rows = await client.statuses(client.cloud.projects[0].project_id)
@@ -195,7 +169,7 @@ async def test_readings_tell_when_a_list_was_read_from_its_beginning() -> None:
     async with served(speed=60.0) as client:
         project_id = client.cloud.projects[0].project_id
         for elapsed in (1.0, 2.0):
-            client.clock.elapsed = elapsed
+            client.clock.seconds = elapsed
             await client.statuses(project_id)
 
         assert [(each.at, each.moment) for each in client.cloud.readings(project_id)] == [
@@ -284,7 +258,7 @@ async def test_whoever_follows_hears_each_transition_once_in_order() -> None:
         following = client.cloud.follow(stop)
         first = asyncio.ensure_future(anext(following))
         await asyncio.sleep(0)  # following has begun, at the very moment of the provoked task
-        client.clock.elapsed = 86_400.0
+        client.clock.seconds = 86_400.0
         heard = [await first]
         stop.set()
         heard += [each async for each in following]

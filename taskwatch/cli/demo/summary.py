@@ -71,8 +71,8 @@ def say_next(path: Path) -> None:
         f"  {me} events -c {config}\n"
         f"  {me} tasks -c {config}\n"
         f"  {me} deliveries -c {config}\n"
-        'A real cloud: write the lines of the README\'s "Use it" into taskwatch.yaml, then\n'
-        f"  {me} check && {me} run"
+        "A real cloud: with a login in the environment (OS_*) or in clouds.yaml this writes a taskwatch.yaml\n"
+        f"  {me} init"
     )
 
 

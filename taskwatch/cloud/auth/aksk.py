@@ -134,7 +134,7 @@ class Signer:
     async def _attempt(
         self, request: Request, send: Send, keys: Keys, *, project_id: str | None, standing: Standing
     ) -> Answer:
-        self.account.require(standing, keys.secrets)
+        self.account.require(standing, keys.secrets, lockable=keys.access)
         try:
             answer = await send(self._signed(request, keys, project_id))
         except CloudError as error:
@@ -180,7 +180,7 @@ class Signer:
     def _refused(self, standing: Standing, refusal: CloudError, keys: Keys) -> CloudError:
         if self._cloud_clock is not None and abs(self._clock.now() - self._now()) >= _WRONG_BY:
             refusal.message = f"{refusal.message}; {self._apart()}"
-        return self.account.failed(standing, refusal, keys.secrets)
+        return self.account.failed(standing, refusal, keys.secrets, lockable=keys.access)
 
 
 class AkskLogin:
@@ -193,6 +193,9 @@ class AkskLogin:
 
     def __str__(self) -> str:
         return str(self._signer.account)
+
+    async def ready(self) -> None:
+        return
 
     async def send(self, request: Request, send: Send) -> Answer:
         return await self._signer.send(request, send, project_id=self._project_id, standing=self._standing)

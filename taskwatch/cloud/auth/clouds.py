@@ -2,7 +2,8 @@
 
 Invariants:
 - openstacksdk waits, and may wait for ever: it runs in a thread that nobody waits for longer than a
-  login may take, and a further one is not begun before it is done.
+  login may take, and a further one is not begun before it is done. Files are looked at in such a thread
+  too, and while that hangs, what was read before goes on.
 - The configured proxy is asked and those of the environment are not; no redirect is followed.
 """
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # the extra may be missing, and its import takes a second
     from keystoneauth1.session import Session
     from openstack.config.cloud_region import CloudRegion
 
+_LOOK_SECONDS: Final = 1.0  # so seldom are the files looked at, and so soon does a change count
 _SECRET_WORDS: Final = ("password", "secret", "token", "passcode", "sk", "key", "ak")
 
 T = TypeVar("T")
@@ -56,9 +58,10 @@ class OpenstackCloud:
         self._clock = clock
         self._reader = Beside(f"clouds.yaml {account.name}")
         self._asker = Beside(f"openstack {account.name}")
+        self.state = ""  # of the files, as they were looked at last
         self._reading = asyncio.Lock()
-        self._read_from: str | None = None
         self._read: CloudEntry | CloudError | None = None
+        self._look_again_at = 0.0
         self._signer = Signer(self, account=account, clock=clock, log=log)
 
     def login(self, project_id: str | None, proxy: Secret | None = None) -> "CloudLogin":
@@ -67,14 +70,12 @@ class OpenstackCloud:
         return CloudLogin(self, renewed=renewed, signing=AkskLogin(self._signer, project_id=project_id))
 
     async def entry(self) -> CloudEntry:
-        """Return the entry as it is now. Raises CloudError."""
+        """Return the entry as it is now, or was a second ago. Raises CloudError."""
         async with self._reading:
-            state = fingerprint()
-            if self._read is None or state != self._read_from:
-                self._read, self._read_from = await self._outcome(), state
+            if self._read is None or self._clock.monotonic() >= self._look_again_at:
+                await self._look()
             read = self._read
-            if isinstance(read, CloudError) and read.cause is CloudCause.TIMEOUT:
-                self._read = None  # it may be faster next time
+        assert read is not None  # noqa: S101 - looked at, or it has raised
         if isinstance(read, CloudError):
             raise CloudError(read.cause, read.message)
         return read
@@ -94,17 +95,32 @@ class OpenstackCloud:
             )
         return keys
 
-    async def _outcome(self) -> CloudEntry | CloudError:
+    async def _look(self) -> None:
         try:
-            return await self._reader.run(lambda: self._told(self._read_entry), "clouds.yaml")
+            self.state, self._read = await self._reader.run(self._looked, "clouds.yaml")
         except CloudError as error:
-            return CloudError(error.cause, f"credential {self.account.name}: {error}")
+            if self._read is None:
+                raise self._named(error) from None
+        self._look_again_at = self._clock.monotonic() + _LOOK_SECONDS
+
+    def _named(self, error: CloudError) -> CloudError:
+        return CloudError(error.cause, f"credential {self.account.name}: {error}")
 
     def _host(self) -> str:
         url = self._read.auth_url if isinstance(self._read, CloudEntry) else None
         return _host_of(url)
 
     # What follows runs in the thread.
+
+    def _looked(self) -> tuple[str, CloudEntry | CloudError]:
+        """Return the state of the files, and what they say, which is read anew when it is another state."""
+        state = fingerprint()
+        if self._read is not None and state == self.state:
+            return state, self._read
+        try:
+            return state, self._told(self._read_entry)
+        except CloudError as error:
+            return state, self._named(error)
 
     def _told(self, ask: Callable[[], T], proxy: Secret | None = None) -> T:
         """Do it, and say in our words why it failed."""
@@ -248,20 +264,26 @@ class CloudLogin:
     def __str__(self) -> str:
         return str(self._cloud.account)
 
+    async def ready(self) -> None:
+        await (await self._login()).ready()
+
     async def send(self, request: Request, send: Send) -> Answer:
-        login: Login = self._signing if (await self._cloud.entry()).keys is not None else self._renewed
-        return await login.send(request, send)
+        return await (await self._login()).send(request, send)
 
     async def token(self) -> Token:
         """Return a token that holds. Raises CloudError."""
+        await self._cloud.entry()
         return await self._renewed.token()
 
     async def close(self) -> None:
         await self._renewed.close()
 
+    async def _login(self) -> Login:
+        return self._signing if (await self._cloud.entry()).keys is not None else self._renewed
+
 
 class _Source:
-    """Tokens of an entry, for one project."""
+    """Tokens of an entry, for one project. Its files were looked at before it is asked."""
 
     def __init__(self, cloud: OpenstackCloud, project_id: str | None, proxy: Secret | None) -> None:
         self._cloud = cloud
@@ -269,7 +291,7 @@ class _Source:
         self._proxy = proxy
 
     def secrets(self) -> Secrets:
-        return (fingerprint(),)
+        return (self._cloud.state,)
 
     async def obtain(self, secrets: Secrets) -> Token:  # noqa: ARG002  (openstacksdk reads for itself)
         return await self._cloud.token(self._project_id, self._proxy)

@@ -25,6 +25,13 @@ Send = Callable[[Authentication], Awaitable[Answer]]
 class Login(Protocol):
     """Authenticates requests. `str()` of it says, for errors, what to check."""
 
+    async def ready(self) -> None:
+        """Return when no request would wait for a login: hundreds may be in line, and none is to blame for that.
+
+        Raises CloudError when it is refused, or nothing answers.
+        """
+        ...
+
     async def send(self, request: Request, send: Send) -> Answer:
         """Send the request as this login: `send` does it, once for each call.
 
@@ -39,6 +46,9 @@ class NoLogin:
 
     def __str__(self) -> str:
         return "the credential (its type is none)"
+
+    async def ready(self) -> None:
+        return
 
     async def send(self, request: Request, send: Send) -> Answer:  # noqa: ARG002  (nothing of it is signed)
         return await send(_NOBODY)

@@ -63,6 +63,9 @@ class RenewedLogin:
     def __str__(self) -> str:
         return str(self._account)
 
+    async def ready(self) -> None:
+        await self._current()
+
     async def send(self, request: Request, send: Send) -> Answer:  # noqa: ARG002  (nothing of it is signed)
         held = await self._current()
         try:
@@ -102,10 +105,8 @@ class RenewedLogin:
         """Return another token than the one that was refused. Raises CloudError."""
         if self._held is not held:  # somebody was faster
             return await self._current()
-        try:
-            self._distrust.refuse(self._source.secrets())
-        except PausedError as error:
-            raise _refused_again(refusal, error) from None
+        if (pause := self._distrust.refusal(self._source.secrets())) is not None:
+            raise _refused_again(refusal, pause)
         return await self._renewed(refusal)
 
     async def _renewed(self, refusal: CloudError | None = None) -> _Held:

@@ -21,6 +21,9 @@ class TokenLogin:
         """Return the token as it is now. Raises CloudError."""
         return self._current().secrets
 
+    async def ready(self) -> None:
+        return
+
     async def send(self, request: Request, send: Send) -> Answer:  # noqa: ARG002  (nothing of it is signed)
         authentication = self._current()
         try:
