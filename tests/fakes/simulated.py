@@ -103,3 +103,6 @@ def be_alone(environment: pytest.MonkeyPatch, directory: Path) -> None:
     }.items():
         (directory / place).mkdir(exist_ok=True)
         environment.setenv(name, str(directory / place))
+    # openstacksdk settles where it looks when it is imported: in the directory and the home of whichever test came first.
+    for files in ("CONFIG_FILES", "SECURE_FILES", "VENDOR_FILES"):
+        environment.setattr(f"openstack.config.loader.{files}", [])
