@@ -39,7 +39,7 @@ help: ## show this
 demo: .venv/.installed ## the whole system on this machine, no account needed; ARGS="--seconds 20"
 	@$(BIN)/taskwatch demo $(ARGS)
 
-test: .venv/.installed ## every test that needs only Python, in less than three minutes
+test: .venv/.installed ## every test that needs only Python, in a few minutes
 	@$(BIN)/pytest -m "not real" $(ARGS)
 
 test-real: .venv/.installed ## the tests with real parts: processes that are killed, other programs
