@@ -113,6 +113,7 @@ def _object(
             "progress": task.task.progress,
             "revision": task.revision,
             "changed_at": task.changed_at,
+            "gone": task.is_gone,
         },
         "deliveries": [
             {

@@ -113,6 +113,7 @@ def _print_tasks(rows: "Sequence[TaskRow]", now: datetime, *, as_json: bool) -> 
                 "instance_name": row.task.instance.name,
                 "instance_status": row.task.instance.status,
                 "revision": row.revision,
+                "gone": row.is_gone,
             }
             for row in rows
         )
@@ -121,7 +122,7 @@ def _print_tasks(rows: "Sequence[TaskRow]", now: datetime, *, as_json: bool) -> 
         ("STATUS", "PROGRESS", "TASK", "INSTANCE", "PROJECT", "AGO", "TOOK", "JOB ID", "REASON"),
         [
             (
-                row.task.status,
+                f"{row.task.status} (gone)" if row.is_gone and not row.task.has_ended else row.task.status,
                 None if row.task.progress is None else f"{row.task.progress} %",
                 row.task.name,
                 row.task.instance.name,

@@ -102,6 +102,8 @@ class StoreView:
                 for job_id in vigil.open:
                     for row in reader.tasks(job_id=job_id):
                         vigil.take(Sight(project=row.project, task=row.task, at=row.changed_at))
+                        if row.is_gone and not row.task.has_ended:
+                            raise _gone(row.task)
         except StoreFailedError:
             if self._since is None:  # later the daemon may be restarting, or the disk be busy
                 raise
@@ -180,9 +182,7 @@ class CloudView:
                     f"no project lists a task {job_id}; see the id, and whether its project is configured"
                 )
             if known is not None and fewest >= GONE_POLLS:
-                raise TaskwatchError(
-                    f"{job_id} is listed no more, and was {status_of(known.task)} when it was seen last"
-                )
+                raise _gone(known.task)
 
     def _remembered(self, job_id: str, vigil: Vigil) -> bool:
         """Tell whether the store knows how the task ended: the cloud forgets after a month."""
@@ -193,6 +193,10 @@ class CloudView:
         for row in rows:
             vigil.take(Sight(project=row.project, task=row.task, at=row.changed_at))
         return bool(rows)
+
+
+def _gone(task: Task) -> TaskwatchError:
+    return TaskwatchError(f"{task.job_id} is listed no more, and was {status_of(task)} when it was seen last")
 
 
 def _name(watch: Watch) -> str:

@@ -4,7 +4,7 @@ Invariants:
 - The same input gives the same output, in a stable order, whatever the order of the rows.
 - A task's revisions have no gap, and `from` of one is `to` of the one before.
 - A step backwards is accepted only when it was read in CONFIRMATIONS distinct polls.
-- Nothing is concluded from a row that is not there.
+- A row that is not there says nothing here; `absence` says when a task counts as gone.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from taskwatch.model.event import Transition
+from taskwatch.model.event import Loss, Transition
 from taskwatch.model.task import FAILED, PENDING, Known, Task, is_ended
 
 CONFIRMATIONS: Final = 3
@@ -34,7 +34,7 @@ class Change:
     """What one poll changes about one task: how it is remembered now, and what is told, if anything."""
 
     known: Known
-    transition: Transition | None = None
+    told: Transition | Loss | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +81,27 @@ def detect(known: Mapping[str, Known], rows: Iterable[Task], line: Baseline) -> 
     return tuple(change for change in changes if change is not None)
 
 
+def lost(known: Known, *, reach: datetime) -> Change:
+    """Remember that a task is gone. Told if it had not ended; the list reaches back to `reach`.
+
+    Its status stays what was read last: when the task comes back it is compared with that.
+    """
+    gone = replace(known, is_gone=True, pending_status=None, pending_count=0)
+    if known.task.has_ended:
+        return Change(known=gone)
+    created_at = known.task.created_at
+    number = known.losses + 1
+    return Change(
+        known=replace(gone, losses=number),
+        told=Loss(
+            task=known.task,
+            revision=known.revision,
+            number=number,
+            has_left_window=created_at is not None and created_at < reach,
+        ),
+    )
+
+
 def _latest(rows: Iterable[Task]) -> list[Task]:
     """Keep one row per task, the one furthest ahead, in the order in which the work began.
 
@@ -110,7 +131,7 @@ def _compare(known: Known | None, row: Task, line: Baseline) -> Change | None:
         return _held_or_confirmed(known, row)
     if row.status != known.task.status:
         return _moved(known, row)
-    if row != known.task or known.pending_count:
+    if row != known.task or known.pending_count or known.is_gone:
         return _refreshed(known, row)
     return None
 
@@ -124,28 +145,28 @@ def _history(row: Task, line: Baseline) -> Change:
 def _first_seen(row: Task) -> Change:
     return Change(
         known=Known(task=row, revision=1, sequence=0),
-        transition=Transition(task=row, from_status=None, to_status=row.status, revision=1),
+        told=Transition(task=row, from_status=None, to_status=row.status, revision=1),
     )
 
 
 def _refreshed(known: Known, row: Task) -> Change:
-    return Change(known=replace(known, task=row, pending_status=None, pending_count=0))
+    return Change(known=replace(known, task=row, pending_status=None, pending_count=0, is_gone=False))
 
 
 def _moved(known: Known, row: Task) -> Change:
     revision = known.revision + 1
     return Change(
-        known=replace(known, task=row, revision=revision, pending_status=None, pending_count=0),
-        transition=Transition(
-            task=row, from_status=known.task.status, to_status=row.status, revision=revision
+        known=replace(
+            known, task=row, revision=revision, pending_status=None, pending_count=0, is_gone=False
         ),
+        told=Transition(task=row, from_status=known.task.status, to_status=row.status, revision=revision),
     )
 
 
 def _held_or_confirmed(known: Known, row: Task) -> Change:
     count = known.pending_count + 1 if known.pending_status == row.status else 1
     if count < CONFIRMATIONS:
-        return Change(known=replace(known, pending_status=row.status, pending_count=count))
+        return Change(known=replace(known, pending_status=row.status, pending_count=count, is_gone=False))
     return _moved(known, row) if row.status != known.task.status else _refreshed(known, row)
 
 

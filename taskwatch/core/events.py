@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from taskwatch.model.event import LABEL_PREFIX, Event, EventId, EventType, Reading, Severity, Transition
+from taskwatch.model.event import LABEL_PREFIX, Event, EventId, EventType, Loss, Reading, Severity, Transition
 from taskwatch.model.project import Identity, Project
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Task
 
@@ -59,8 +59,26 @@ def task_event(
         summary=_summary(transition, kind),
         time=reading.observed_at,
         data={"task": _task_data(task), "transition": _transition_data(transition, reading)},
-        attributes=_task_attributes(transition),
+        attributes=_task_attributes(task) | _change_attributes(transition),
     )  # fmt: skip
+
+
+def loss_event(loss: Loss, *, project: Project, sequence: int, observed_at: datetime) -> Event:
+    """Make the event that says of a task that it is on no list any more. It has no transition."""
+    task = loss.task
+    kind = EventType.TASK_LEFT_WINDOW if loss.has_left_window else EventType.TASK_VANISHED
+    return _event(
+        id_=_event_id(project.identity, task.job_id, kind, loss.revision, loss.number),
+        type_=kind,
+        project=project,
+        subject=task.job_id,
+        sequence=sequence,
+        severity=Severity.WARNING,
+        summary=_summary_of_loss(loss),
+        time=observed_at,
+        data={"task": _task_data(task)},
+        attributes=_task_attributes(task),
+    )
 
 
 def severity_of(
@@ -74,7 +92,7 @@ def severity_of(
     match kind:
         case EventType.TASK_FAILED:
             return next((s for glob, s in failure_severities if fnmatchcase(task, glob)), Severity.CRITICAL)
-        case EventType.TASK_CANCELED:
+        case EventType.TASK_CANCELED | EventType.TASK_VANISHED | EventType.TASK_LEFT_WINDOW:
             return Severity.WARNING
         case EventType.TASK_CHANGED:
             return Severity.INFO if change == (PENDING, RUNNING) else Severity.WARNING
@@ -216,9 +234,18 @@ def _task_event_type(transition: Transition) -> EventType:
     return EventType.TASK_STARTED if transition.from_status is None else EventType.TASK_CHANGED
 
 
+def _work(task: Task) -> str:
+    return f"{task.name} of {task.instance.name}" if task.instance.name else task.name
+
+
+def _summary_of_loss(loss: Loss) -> str:
+    why = "is too old for the task list by now" if loss.has_left_window else "is gone from the task list"
+    return _cut(f"{_work(loss.task)} {why}; it was {loss.task.status} when it was last seen.")
+
+
 def _summary(transition: Transition, kind: EventType) -> str:
     task = transition.task
-    work = f"{task.name} of {task.instance.name}" if task.instance.name else task.name
+    work = _work(task)
     match kind:
         case EventType.TASK_STARTED:
             said = f"{work} started." if task.status == RUNNING else f"{work} is {task.status}."
@@ -276,15 +303,16 @@ def _transition_data(transition: Transition, reading: Reading) -> dict[str, Any]
     }
 
 
-def _task_attributes(transition: Transition) -> dict[str, str]:
-    task = transition.task
+def _change_attributes(transition: Transition) -> dict[str, str]:
+    return {"from": transition.from_status or "", "to": transition.to_status}
+
+
+def _task_attributes(task: Task) -> dict[str, str]:
     return {
         "task": task.name,
         "job_id": task.job_id,
         "instance_name": task.instance.name or "",
         "instance_id": task.instance.id or "",
-        "from": transition.from_status or "",
-        "to": transition.to_status,
         "fail_reason": task.fail_reason or "",
     }
 

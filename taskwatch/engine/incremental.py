@@ -4,6 +4,8 @@ Invariants:
 - A list of up to two pages is always read whole: that costs no more.
 - The first poll of a run is whole, and so is each after which something was found missing, after the
   state or the rules were changed by others, and when `full_poll` seconds have passed on the monotonic clock.
+- A census, a whole poll that looks at each row, comes as often as a whole poll is due; while a task is
+  missing from the last one, each CENSUS_SECONDS.
 - While a step backwards waits for confirmation, polls are whole: a task that has ended may be on no
   incremental list, and a fresh answer that cannot contradict the step would let stale ones add up.
 - An open task that a whole list does not show is looked for by each incremental poll, until whole lists
@@ -30,6 +32,7 @@ DISAGREEMENTS: Final = 3  # in a row, after which whole lists are read until the
 # A task gone for good costs two requests an incremental poll until then, and one where this run never saw
 # it; more of them than can be searched for make polls whole for so long.
 LOST_SECONDS: Final = 600.0
+CENSUS_SECONDS: Final = 120.0
 _LONG: Final = 3  # pages
 
 
@@ -51,6 +54,8 @@ class Course:
     # Those that a whole list did not show either, with the monotonic time of the first such list.
     _absent: dict[str, float] = field(default_factory=dict)
     _lost: frozenset[str] = frozenset()  # those of them that are not looked for any more
+    _census_at: float | None = None  # monotonic: when every row of the whole list was looked at last
+    _misses: bool = False  # that census did not show a task that it should
     _pending: frozenset[str] = frozenset()  # tasks of which a step backwards waits for confirmation
 
     @property
@@ -66,13 +71,15 @@ class Course:
     def next(self, *, now: float, date: datetime, full_poll: float, checks: bool) -> Ask:
         """Say what to ask, at this monotonic time and the cloud's time. Without `checks` no check is due."""
         is_due = self.full_at is None or now - self.full_at[1] >= full_poll
-        must_be_whole = self._is_stale or self._missing or self._pending
+        within = min(full_poll, CENSUS_SECONDS) if self._misses else full_poll
+        is_census_due = self._census_at is None or now - self._census_at >= within
+        must_be_whole = self._is_stale or self._missing or self._pending or is_census_due
         if is_due or must_be_whole or not self._pays or self._newest is None:
             is_unchecked = self._checked_at is None or now - self._checked_at >= full_poll
             sought = self._missing | (self._absent.keys() - self._lost)
             return Ask(
                 # What is missing is looked for among all rows.
-                known=None if sought else self._whole,
+                known=None if sought or is_census_due else self._whole,
                 open_tasks=self._open(sought),
                 checks=checks and not self.has_given_up and (is_unchecked or self._disagreements > 0),
             )
@@ -102,6 +109,8 @@ class Course:
             return
         if listing.full:
             self.full_at = (at, now)
+            if ask.known is None:
+                self._census_at = now
             self._is_stale = False
             self._absent |= dict.fromkeys(listing.missing - self._absent.keys(), now)
             self._lost |= {job_id for job_id in listing.missing if now - self._absent[job_id] >= LOST_SECONDS}
@@ -138,6 +147,10 @@ class Course:
         self._absent = {job_id: at for job_id, at in self._absent.items() if job_id in unseen}
         self._lost &= unseen
         self._missing &= open_tasks
+
+    def miss(self, *, any_task: bool) -> None:
+        """Take whether the last census did not show a task that it should."""
+        self._misses = any_task
 
     def hold(self, changes: Iterable[Change], listing: Listing) -> None:
         """Take which steps backwards wait for confirmation after these changes."""

@@ -11,14 +11,15 @@ Invariants:
 - A reload changes how a project is read and routed, never what is known of it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from taskwatch.clock import Clock
+from taskwatch.core.absence import REACH, Absence, Census, take_census
 from taskwatch.core.cadence import Cadence
-from taskwatch.core.detect import Baseline, BaselinePolicy, Change, detect, first_listing
+from taskwatch.core.detect import Baseline, BaselinePolicy, Change, detect, first_listing, lost
 from taskwatch.core.route import Route
 from taskwatch.engine.incremental import Course
 from taskwatch.engine.ports import Ask, Ledger, PollRecord, ProjectState, Routed, StaleStateError, TaskSource
@@ -51,6 +52,7 @@ class Poll:
 
     listing: Listing
     events: tuple[Event, ...] = ()
+    shrinks: bool = False  # so much of the list is missing that it is not believed
 
 
 @dataclass(slots=True)
@@ -60,6 +62,30 @@ class _Memory:
     state: ProjectState
     name: str  # under which the store knows the project
     read_at: tuple[datetime, float] | None = None  # the last complete reading of this run: wall, monotonic
+    absences: Mapping[str, Absence] = field(default_factory=dict)
+    shrinks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What a poll asked for and was shown, and when."""
+
+    ask: Ask
+    listing: Listing
+    asked_at: datetime
+    observed_at: datetime
+    read_at: float  # monotonic
+
+    @property
+    def is_census(self) -> bool:
+        """Whether it looked at every row of the whole list: what it lacks is missing."""
+        listing = self.listing
+        return self.ask.known is None and listing.full and listing.complete and listing.clean
+
+    @property
+    def date(self) -> datetime:
+        """The time at which it was asked, by the earlier one of two clocks: what is news must not count as history."""
+        return min(self.listing.cloud_date or self.asked_at, self.asked_at)
 
 
 class Poller:
@@ -156,15 +182,19 @@ class Poller:
         ask = self._next(checks=commits)
         asked_at = self._clock.now()
         listing = await self._source.fetch(ask)
-        observed_at, read_at = self._clock.now(), self._clock.monotonic()
+        read = _Read(
+            ask=ask,
+            listing=listing,
+            asked_at=asked_at,
+            observed_at=self._clock.now(),
+            read_at=self._clock.monotonic(),
+        )
         if listing.cloud_date is not None:
-            self._cloud_clock = (listing.cloud_date, read_at)
+            self._cloud_clock = (listing.cloud_date, read.read_at)
         events: tuple[Event, ...] = ()
-        if memory.state.baseline_at is None or listing.changed:
+        if memory.state.baseline_at is None or listing.changed or read.is_census:
             try:
-                events = await self._take(
-                    memory, ask, listing, observed_at, read_at, asked_at=asked_at, commits=commits
-                )
+                events = await self._take(memory, read, commits=commits)
             except StaleStateError:
                 # Somebody else moved the project on: the next poll reads its state anew.
                 self._memory = None
@@ -173,14 +203,14 @@ class Poller:
         elif commits and listing.complete:
             self._course.keep(ask, listing)
         if commits:
-            self._course.read(ask, listing, at=observed_at, now=read_at)
+            self._course.read(ask, listing, at=read.observed_at, now=read.read_at)
         if self._source.manner != manner:
             self._course.doubt()
         if self.rules is not rules:
             self._course.begin_anew()
         if commits and listing.complete:
-            memory.read_at = (observed_at, read_at)
-        return Poll(listing=listing, events=events)
+            memory.read_at = (read.observed_at, read.read_at)
+        return Poll(listing=listing, events=events, shrinks=memory.shrinks)
 
     def _next(self, *, checks: bool) -> Ask:
         return self._course.next(
@@ -200,45 +230,35 @@ class Poller:
                 self._memory.name = name
         return self._memory
 
-    async def _take(
-        self,
-        memory: _Memory,
-        ask: Ask,
-        listing: Listing,
-        observed_at: datetime,
-        read_at: float,
-        *,
-        asked_at: datetime,
-        commits: bool,
-    ) -> tuple[Event, ...]:
-        state = memory.state
+    async def _take(self, memory: _Memory, read: _Read, *, commits: bool) -> tuple[Event, ...]:
+        state, listing = memory.state, read.listing
         rows = tuple(task for task in listing.changed if self.rules.watches(task))
         is_baseline = state.baseline_at is None
         if is_baseline and not (listing.full and listing.complete):
             return ()
-        line = Baseline(
-            # Of two clocks the earlier one: what ends after the baseline must never count as history.
-            at=state.baseline_at or min(listing.cloud_date or asked_at, asked_at),
-            policy=self.rules.baseline,
-        )
+        line = Baseline(at=state.baseline_at or read.date, policy=self.rules.baseline)
+        census: Census | None = None
         if is_baseline:
             changes = first_listing(rows, line)
         else:
             known = await self._ledger.known(state.key, {task.job_id for task in rows})
             changes = detect(known, rows, line)
+            if read.is_census:
+                census, losses = await self._census(memory, read)
+                changes += losses
         recording = Recording(
             project=self.project, routes=self._routes, failure_severities=self.rules.failure_severities
         )
-        tasks, routed = self._recordable(changes, memory, recording, observed_at, read_at)
+        tasks, routed = self._recordable(changes, memory, recording, read)
         sequence = state.sequence
         if is_baseline:
             sequence += 1
-            routed.insert(0, recording.of_baseline(changes, sequence, observed_at))
+            routed.insert(0, recording.of_baseline(changes, sequence, read.observed_at))
         events = tuple(item.event for item in routed)
         if not commits:
             return events
         if tasks or routed:
-            read_on_record = observed_at if listing.complete else _last_complete(memory)
+            read_on_record = read.observed_at if listing.complete else _last_complete(memory)
             record = PollRecord(
                 project=state.key,
                 revision=state.revision,
@@ -264,18 +284,33 @@ class Poller:
         if self._course.is_held or not listing.complete:
             self._course.forget()
         else:
-            self._course.keep(ask, listing)
+            self._course.keep(read.ask, listing)
+        if census is not None:
+            memory.absences, memory.shrinks = census.absences, census.shrinks
+            self._course.miss(any_task=bool(census.absences))
         if events:
             self._told(events)
         return events
+
+    async def _census(self, memory: _Memory, read: _Read) -> tuple[Census, tuple[Change, ...]]:
+        """Look which tasks are missing from a whole list, and which of them count as gone from now on."""
+        key, reach = memory.state.key, read.date - REACH
+        census = take_census(
+            memory.absences,
+            expected=await self._ledger.expected(key, reach),
+            shown={task.job_id for task in read.listing.changed},  # nothing was known: that is every row
+            reach=reach,
+            now=read.read_at,
+        )
+        known = await self._ledger.known(key, census.gone) if census.gone else {}
+        return census, tuple(lost(known[job_id], reach=reach) for job_id in sorted(known))
 
     def _recordable(
         self,
         changes: Iterable[Change],
         memory: _Memory,
         recording: Recording,
-        observed_at: datetime,
-        read_at: float,
+        read: _Read,
     ) -> tuple[list[Known], list[Routed]]:
         earlier = memory.state.observed_at
         # A change that no incremental poll looks for may be as old as the last reading of the whole list.
@@ -283,8 +318,8 @@ class Poller:
             reading_after(
                 previous,
                 earlier=earlier,
-                observed_at=observed_at,
-                read_at=read_at,
+                observed_at=read.observed_at,
+                read_at=read.read_at,
                 lateness=self.rules.cadence.lateness(is_active=self.is_active, stretched=self.stretched),
             )
             for previous in (memory.read_at, self._course.full_at)
@@ -293,7 +328,11 @@ class Poller:
             # The last reading on record may have been incremental: when the whole list was read is not.
             whole = replace(whole, previous_observed_at=None, gap_seconds=None)
         last = None if earlier is None else earlier - (self.skew or timedelta())
-        return recording.of(changes, lambda step: latest if self._course.covers(step, last=last) else whole)
+        return recording.of(
+            changes,
+            lambda step: latest if self._course.covers(step, last=last) else whole,
+            observed_at=read.observed_at,
+        )
 
 
 def _last_complete(memory: _Memory) -> datetime | None:
@@ -301,5 +340,5 @@ def _last_complete(memory: _Memory) -> datetime | None:
 
 
 def _still_open(open_tasks: frozenset[str], tasks: Iterable[Known]) -> frozenset[str]:
-    seen = {known.task.job_id: known.task.has_ended for known in tasks}
-    return (open_tasks - seen.keys()) | {job_id for job_id, has_ended in seen.items() if not has_ended}
+    seen = {known.task.job_id: known.task.has_ended or known.is_gone for known in tasks}
+    return (open_tasks - seen.keys()) | {job_id for job_id, is_over in seen.items() if not is_over}

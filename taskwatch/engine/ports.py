@@ -64,7 +64,7 @@ class ProjectState:
         datetime | None
     )  # the cloud's Date at the baseline, else our own clock's; None: no baseline yet
     observed_at: datetime | None  # the last complete reading on record
-    open_tasks: frozenset[str]  # ids of the tasks that had not ended
+    open_tasks: frozenset[str]  # ids of the tasks that had not ended, and are not gone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +102,10 @@ class Ledger(Protocol):
 
     async def known(self, project: int, job_ids: Iterable[str]) -> dict[str, Known]:
         """Return what is remembered of these tasks."""
+        ...
+
+    async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
+        """Return when each task began that began since then, or had not ended; not those that are gone."""
         ...
 
     async def commit(self, record: PollRecord) -> None:

@@ -4,12 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import assert_never
 
 from taskwatch.core.detect import Change
-from taskwatch.core.events import baseline_event, task_event
+from taskwatch.core.events import baseline_event, loss_event, task_event
 from taskwatch.core.route import Route, route
 from taskwatch.engine.ports import Routed
-from taskwatch.model.event import Event, Reading, Severity, Transition
+from taskwatch.model.event import Event, Loss, Reading, Severity, Transition
 from taskwatch.model.project import Project
 from taskwatch.model.task import Known
 
@@ -23,24 +24,39 @@ class Recording:
     failure_severities: tuple[tuple[str, Severity], ...]
 
     def of(
-        self, changes: Iterable[Change], reading_of: Callable[[Transition], Reading]
+        self, changes: Iterable[Change], reading_of: Callable[[Transition], Reading], *, observed_at: datetime
     ) -> tuple[list[Known], list[Routed]]:
         tasks: list[Known] = []
         routed: list[Routed] = []
         for change in changes:
             known = change.known
-            if change.transition is not None:
+            if change.told is not None:
                 known = replace(known, sequence=known.sequence + 1)
-                event = task_event(
-                    change.transition,
-                    project=self.project,
-                    sequence=known.sequence,
-                    reading=reading_of(change.transition),
-                    failure_severities=self.failure_severities,
-                )
+                event = self._event(change.told, known.sequence, reading_of, observed_at)
                 routed.append(self._routed(event, known.task.job_id))
             tasks.append(known)
         return tasks, routed
+
+    def _event(
+        self,
+        told: Transition | Loss,
+        sequence: int,
+        reading_of: Callable[[Transition], Reading],
+        observed_at: datetime,
+    ) -> Event:
+        match told:
+            case Transition():
+                return task_event(
+                    told,
+                    project=self.project,
+                    sequence=sequence,
+                    reading=reading_of(told),
+                    failure_severities=self.failure_severities,
+                )
+            case Loss():
+                return loss_event(told, project=self.project, sequence=sequence, observed_at=observed_at)
+            case _:
+                assert_never(told)
 
     def of_baseline(self, changes: Sequence[Change], sequence: int, observed_at: datetime) -> Routed:
         counts = Counter(change.known.task.status for change in changes)

@@ -26,6 +26,8 @@ class EventType(StrEnum):
     TASK_FAILED = "taskwatch.task.failed"
     TASK_CANCELED = "taskwatch.task.canceled"
     TASK_CHANGED = "taskwatch.task.changed"
+    TASK_VANISHED = "taskwatch.task.vanished"
+    TASK_LEFT_WINDOW = "taskwatch.task.left_window"
     PROJECT_BASELINE = "taskwatch.project.baseline"
     RECEIVER_TEST = "taskwatch.receiver.test"  # an operator tries a receiver: sent, never recorded
 
@@ -48,6 +50,16 @@ class Transition:
     from_status: str | None
     to_status: str
     revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """A task that whole lists do not show any more, and that had not ended. That is no status."""
+
+    task: Task  # as it was read last
+    revision: int
+    number: int  # how often it was lost, this time included
+    has_left_window: bool  # it is older than the list reaches back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

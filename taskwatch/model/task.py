@@ -60,3 +60,5 @@ class Known:
     sequence: int
     pending_status: str | None = None  # a step backwards that waits for confirmation
     pending_count: int = 0  # in how many polls it was read so far
+    is_gone: bool = False  # whole lists do not show it any more; when one does, it is compared with this
+    losses: int = 0  # how often that was told

@@ -25,13 +25,17 @@ SELECT id, revision, sequence, baseline_at, observed_at
 FROM projects WHERE service = ? AND host = ? AND project_id = ?
 """
 
-_OPEN_TASKS: Final = "SELECT job_id FROM tasks WHERE project = ? AND open = 1"
+_OPEN_TASKS: Final = "SELECT job_id FROM tasks WHERE project = ? AND open = 1 AND gone = 0"
 
 _KNOWN: Final = """
 SELECT job_id, name, status, progress, fail_reason, created_at, ended_at,
        instance_id, instance_name, instance_status,
-       revision, sequence, pending_status, pending_count
+       revision, sequence, pending_status, pending_count, gone, losses
 FROM tasks WHERE project = ? AND job_id = ?
+"""
+
+_EXPECTED: Final = """
+SELECT job_id, created_at FROM tasks WHERE project = ? AND gone = 0 AND (open = 1 OR created_at >= ?)
 """
 
 # A baseline stands once it is set: nothing may move it silently.
@@ -43,13 +47,12 @@ SET revision = revision + 1, sequence = :sequence,
 WHERE id = :project AND revision = :revision
 """
 
-# A task that is written was read: it is not absent.
 _PUT_TASK: Final = """
 INSERT INTO tasks (
     project, job_id, name, status, open, progress, fail_reason, created_at, ended_at,
     instance_id, instance_name, instance_status,
-    revision, sequence, pending_status, pending_count, changed_at
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    revision, sequence, pending_status, pending_count, gone, losses, changed_at
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (project, job_id) DO UPDATE SET
     name = excluded.name, status = excluded.status, open = excluded.open,
     progress = excluded.progress, fail_reason = excluded.fail_reason,
@@ -58,7 +61,7 @@ ON CONFLICT (project, job_id) DO UPDATE SET
     instance_status = excluded.instance_status,
     revision = excluded.revision, sequence = excluded.sequence,
     pending_status = excluded.pending_status, pending_count = excluded.pending_count,
-    changed_at = excluded.changed_at, absent_polls = 0, absent_since = NULL
+    gone = excluded.gone, losses = excluded.losses, changed_at = excluded.changed_at
 """
 
 _ADD_EVENT: Final = """
@@ -112,6 +115,12 @@ def known(connection: apsw.Connection, project: int, job_ids: Iterable[str]) -> 
     """Return what is remembered of these tasks; unknown ids are left out."""
     rows = connection.executemany(_KNOWN, ((project, job_id) for job_id in job_ids))
     return {row[0]: _known(row) for row in rows}
+
+
+def expected(connection: apsw.Connection, project: int, since: datetime) -> dict[str, datetime | None]:
+    """Return when each task began that should be on the list, of those that began since then or had not ended."""
+    rows = connection.execute(_EXPECTED, (project, to_stored(since)))
+    return {job_id: from_stored(created_at) for job_id, created_at in rows}
 
 
 def commit(connection: apsw.Connection, record: PollRecord, *, at: datetime) -> None:
@@ -225,6 +234,8 @@ def _task_row(project: int, known: Known, changed_at: int) -> tuple[str | int | 
         known.sequence,
         known.pending_status,
         known.pending_count,
+        int(known.is_gone),
+        known.losses,
         changed_at,
     )
 
@@ -245,11 +256,13 @@ def task_of(row: tuple[Any, ...]) -> Task:
 
 
 def _known(row: tuple[Any, ...]) -> Known:
-    revision, sequence, pending_status, pending_count = row[10:]
+    revision, sequence, pending_status, pending_count, gone, losses = row[10:]
     return Known(
         task=task_of(row[:10]),
         revision=revision,
         sequence=sequence,
         pending_status=pending_status,
         pending_count=pending_count,
+        is_gone=bool(gone),
+        losses=losses,
     )

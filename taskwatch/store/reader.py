@@ -36,14 +36,14 @@ from taskwatch.store.schema import (
 _PROJECTS: Final = """
 SELECT p.id, p.service, p.host, p.project_id, p.name, p.baseline_at, p.observed_at,
        (SELECT count(*) FROM tasks t WHERE t.project = p.id),
-       (SELECT count(*) FROM tasks t WHERE t.project = p.id AND t.open = 1)
+       (SELECT count(*) FROM tasks t WHERE t.project = p.id AND t.open = 1 AND t.gone = 0)
 FROM projects p
 WHERE (:project IS NULL OR p.name = :project)
 ORDER BY p.id DESC LIMIT :limit
 """
 
 _TASKS: Final = """
-SELECT p.name, t.revision, t.changed_at,
+SELECT p.name, t.revision, t.changed_at, t.gone,
        t.job_id, t.name, t.status, t.progress, t.fail_reason, t.created_at, t.ended_at,
        t.instance_id, t.instance_name, t.instance_status
 FROM tasks t JOIN projects p ON p.id = t.project
@@ -239,6 +239,13 @@ class ReadOnlyLedger:
         with readable(self._path):
             return ledger.known(self._connection, project, job_ids)
 
+    async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
+        """Return when each task began that began since then, or had not ended; not those that are gone."""
+        if self._connection is None:
+            return {}
+        with readable(self._path):
+            return ledger.expected(self._connection, project, since)
+
     async def commit(self, record: PollRecord) -> None:  # noqa: ARG002 - the port's
         """Refuse."""
         raise StoreFailedError(f"{self._path} was opened to be read, nothing is recorded")
@@ -316,12 +323,13 @@ def _project(row: tuple[Any, ...], kept: datetime | None, condition: Condition |
 
 
 def _task(row: tuple[Any, ...]) -> TaskRow:
-    project, revision, changed_at, *columns = row
+    project, revision, changed_at, gone, *columns = row
     return TaskRow(
         project=project,
         task=ledger.task_of(tuple(columns)),
         revision=revision,
         changed_at=from_stored(changed_at),
+        is_gone=bool(gone),
     )
 
 

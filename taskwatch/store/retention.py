@@ -1,7 +1,7 @@
 """Retention: what may be forgotten, a bounded batch a transaction.
 
 An event stays while any of its deliveries is pending or held, however old. A task stays while it is
-open, while any event of it remains (its return would otherwise repeat a recorded id), and for 30
+open and on the list, while any event of it remains (its return would otherwise repeat a recorded id), and for 30
 days after it left the month that the cloud lists.
 """
 
@@ -38,7 +38,7 @@ DELETE FROM events WHERE seq IN (
 _TASKS: Final = """
 DELETE FROM tasks WHERE (project, job_id) IN (
     SELECT t.project, t.job_id FROM tasks t
-    WHERE t.open = 0
+    WHERE (t.open = 0 OR t.gone = 1)
       AND t.changed_at < :before
       AND coalesce(t.created_at, 0) < :before
       AND coalesce(t.ended_at, 0) < :before
@@ -77,7 +77,7 @@ def events(before: int) -> Batch:
 
 
 def tasks(before: int) -> Batch:
-    """Forget ended tasks that nothing has happened to since."""
+    """Forget tasks that have ended or are gone, and that nothing has happened to since."""
     return _deletion(_TASKS, before)
 
 

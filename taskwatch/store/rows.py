@@ -26,6 +26,7 @@ class TaskRow:
     task: Task
     revision: int
     changed_at: datetime  # when it was recorded last
+    is_gone: bool = False  # the list does not show it any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

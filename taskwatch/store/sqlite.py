@@ -53,6 +53,10 @@ class SqliteStore:
         ids = tuple(job_ids)  # the caller's may change before the thread comes to it
         return await self._writer.read(lambda connection: ledger.known(connection, project, ids))
 
+    async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
+        """Return when each task began that began since then, or had not ended; not those that are gone."""
+        return await self._writer.read(lambda connection: ledger.expected(connection, project, since))
+
     async def commit(self, record: PollRecord) -> None:
         """Make all of it durable, or nothing. Raises StaleStateError or StoreFailedError."""
         now = self._clock.now()

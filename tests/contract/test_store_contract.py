@@ -407,6 +407,33 @@ async def test_keeping_freshness_forgets_no_other_project(
     assert (await store.enrol(PROD, "prod")).observed_at == exact
 
 
+# Absence
+
+
+async def test_a_task_that_is_gone_is_remembered_and_neither_open_nor_expected(store: Store) -> None:
+    state = await store.enrol(PROD, "prod")
+    gone = a_known(a_task("gone"), is_gone=True, losses=2)
+    await store.commit(a_record(state, tasks=[gone, a_known(a_task("open"))]))
+    assert (await store.enrol(PROD, "prod")).open_tasks == {"open"}
+    assert (await store.expected(state.key, at(-9))).keys() == {"open"}
+    assert await store.known(state.key, ["gone"]) == {"gone": gone}
+
+
+async def test_a_task_is_expected_while_it_is_open_or_young(store: Store) -> None:
+    state = await store.enrol(PROD, "prod")
+    tasks = [
+        a_task("old and open", created_at=at(-1)),
+        a_task("young and ended", "Failed", created_at=at(0)),
+        a_task("old and ended", "Failed", created_at=at(-1)),
+        a_task("unknown and open", created_at=None),
+        a_task("unknown and ended", "Failed", created_at=None),
+    ]
+    await store.commit(a_record(state, tasks=[a_known(task) for task in tasks]))
+    assert await store.expected(state.key, at(0)) == {
+        "old and open": at(-1), "young and ended": at(0), "unknown and open": None,
+    }  # fmt: skip
+
+
 # Retention
 
 
@@ -457,6 +484,7 @@ async def test_only_ended_tasks_that_are_long_past_are_forgotten(store: Store, c
         a_known(a_task("old", "Failed")),
         a_known(a_task("open", "Running")),
         a_known(a_task("odd", "Unheard of")),
+        a_known(a_task("gone", "Running"), is_gone=True),
         a_known(a_task("ended late", "Completed", ended_at=late)),
         a_known(a_task("created late", "Completed", created_at=late, ended_at=None)),
         a_known(a_task("told", "Failed")),
@@ -465,8 +493,9 @@ async def test_only_ended_tasks_that_are_long_past_are_forgotten(store: Store, c
     clock.seconds = timedelta(days=60).total_seconds()
     assert (await store.prune(at(-1))).tasks == 0
     clock.seconds = timedelta(days=62).total_seconds()
-    assert (await store.prune(at(-1))).tasks == 1
-    assert "old" not in await store.known(state.key, [known.task.job_id for known in tasks])
+    assert (await store.prune(at(-1))).tasks == 2
+    left = await store.known(state.key, [known.task.job_id for known in tasks])
+    assert not left.keys() & {"old", "gone"}
 
 
 async def test_a_task_that_changed_lately_is_kept_however_old_it_is(store: Store, clock: StillClock) -> None:

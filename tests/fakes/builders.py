@@ -59,6 +59,8 @@ def a_known(
     sequence: int = 1,
     pending_status: str | None = None,
     pending_count: int = 0,
+    is_gone: bool = False,
+    losses: int = 0,
 ) -> Known:
     return Known(
         task=task or a_task(),
@@ -66,6 +68,8 @@ def a_known(
         sequence=sequence,
         pending_status=pending_status,
         pending_count=pending_count,
+        is_gone=is_gone,
+        losses=losses,
     )
 
 
@@ -137,6 +141,7 @@ def a_listing(
     known: Digests | None = None,
     *,
     complete: bool = True,
+    clean: bool = True,
     cloud_date: datetime | None = T0,
     full: bool = True,
     missing: Iterable[str] = (),
@@ -154,7 +159,7 @@ def a_listing(
         rows=len(ids),
         full=full,
         complete=complete,
-        clean=True,
+        clean=clean,
         cloud_date=cloud_date,
         digests=Digests(pages=(), rows=digests.tobytes(), tasks=len(ids)) if is_exact else None,
         missing=frozenset(missing),

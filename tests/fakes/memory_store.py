@@ -58,6 +58,7 @@ class StoredDelivery:
 class Call(StrEnum):
     ENROL = "enrol"
     KNOWN = "known"
+    EXPECTED = "expected"
     COMMIT = "commit"
     PENDING = "pending"
     BODY = "body"
@@ -109,7 +110,9 @@ class MemoryStore:
             baseline_at=held.baseline_at,
             observed_at=held.observed_at,
             open_tasks=frozenset(
-                known.task.job_id for known in held.tasks.values() if not known.task.has_ended
+                known.task.job_id
+                for known in held.tasks.values()
+                if not known.task.has_ended and not known.is_gone
             ),
         )
 
@@ -117,6 +120,15 @@ class MemoryStore:
         await self._turn(Call.KNOWN)
         tasks = self.projects[project].tasks
         return {job_id: tasks[job_id] for job_id in job_ids if job_id in tasks}
+
+    async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
+        await self._turn(Call.EXPECTED)
+        standing = (known.task for known in self.projects[project].tasks.values() if not known.is_gone)
+        return {
+            task.job_id: task.created_at
+            for task in standing
+            if not task.has_ended or (task.created_at is not None and task.created_at >= since)
+        }
 
     async def commit(self, record: PollRecord) -> None:
         await self._turn(Call.COMMIT)
@@ -238,6 +250,10 @@ class Session:
     async def known(self, project: int, job_ids: Iterable[str]) -> dict[str, Known]:
         await self._alive()
         return await self._store.known(project, job_ids)
+
+    async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
+        await self._alive()
+        return await self._store.expected(project, since)
 
     async def commit(self, record: PollRecord) -> None:
         await self._pass(CrashPoint.BEFORE_COMMIT)

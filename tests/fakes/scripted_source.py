@@ -20,6 +20,7 @@ class ScriptedSource:
     script: deque[Sequence[Task] | CloudError] = field(default_factory=deque)
     complete: bool = True
     full: bool = True
+    clean: bool = True
     manner: Hashable = None
     cloud_date: datetime | None = T0
     served: list[Sequence[Task]] = field(default_factory=list)
@@ -41,5 +42,10 @@ class ScriptedSource:
         self.asked.append(ask)
         self.served.append(answer)
         return a_listing(
-            answer, ask.known, complete=self.complete, full=self.full, cloud_date=self.cloud_date
+            answer,
+            ask.known,
+            complete=self.complete,
+            clean=self.clean,
+            full=self.full,
+            cloud_date=self.cloud_date,
         )

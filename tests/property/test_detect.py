@@ -39,7 +39,7 @@ def remembered(history: Iterable[Iterable[Task]]) -> dict[str, Known]:
 
 
 def transitions(changes: Iterable[Change]) -> list[Transition]:
-    return [change.transition for change in changes if change.transition is not None]
+    return [change.told for change in changes if isinstance(change.told, Transition)]
 
 
 @given(histories, listings)

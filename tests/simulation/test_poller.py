@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -472,3 +473,119 @@ async def test_digests_of_a_poll_under_way_are_not_kept_when_the_rules_change_me
 
     (event,) = (await poller.poll()).events
     assert event.subject == "a"
+
+
+class TestWhatIsMissing:
+    """The whole list is looked through row by row as often as a whole poll is due, and more often while it lacks something."""
+
+    async def months(self, bench: Bench, minutes: float, *rows: Task) -> list[Event]:
+        """Poll this list for so long; return what was told."""
+        bench.source.then(rows)
+        told: list[Event] = []
+        for _ in range(round(minutes * 4)):
+            await asyncio.sleep(15.0)
+            told += (await bench.poller.poll()).events
+        return told
+
+    @in_virtual_time
+    async def test_and_had_not_ended_is_told_once_after_ten_minutes(self) -> None:
+        bench = await Bench().watched(a_task("gone"), a_task("stays"))
+        assert await self.months(bench, 24, a_task("stays")) == []
+        (event,) = await self.months(bench, 3, a_task("stays"))
+        assert (event.type, event.subject, event.sequence) == (EventType.TASK_VANISHED, "gone", 1)
+        assert await self.months(bench, 600, a_task("stays")) == []
+        bench.restarted()
+        assert await self.months(bench, 60, a_task("stays")) == []
+
+    @in_virtual_time
+    async def test_and_began_before_the_list_reaches_back_has_left_it_by_its_age(self) -> None:
+        old = a_task("old", created_at=T0 - timedelta(days=30))
+        bench = await Bench().watched(old)
+        (event,) = await self.months(bench, 30)
+        assert event.type == EventType.TASK_LEFT_WINDOW
+
+    @in_virtual_time
+    async def test_and_had_ended_is_remembered_in_silence(self) -> None:
+        failed = a_task("ended", FAILED)
+        bench = await Bench().watched(failed, a_task("stays"))
+        assert await self.months(bench, 30, a_task("stays")) == []
+        assert bench.store.projects[1].tasks["ended"].is_gone
+        assert await self.months(bench, 30, failed, a_task("stays")) == []
+        assert not bench.store.projects[1].tasks["ended"].is_gone
+
+    @in_virtual_time
+    async def test_and_comes_back_ended_is_the_next_step_of_its_chain(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        await self.months(bench, 30, a_task("stays"))
+        (event,) = await bench.polled(a_task("a", FAILED), a_task("stays"))
+        move = transition_of(event)
+        assert (move["from"], move["to"], move["revision"], event.sequence) == (RUNNING, FAILED, 2, 2)
+
+    @in_virtual_time
+    async def test_and_comes_back_and_goes_again_is_told_again_under_another_id(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        for _ in range(2):
+            await self.months(bench, 30, a_task("stays"))
+            await self.months(bench, 30, a_task("a"), a_task("stays"))
+        lost = [event for event in bench.told if event.type == EventType.TASK_VANISHED]
+        assert [event.sequence for event in lost] == [1, 2]
+        assert len({event.id for event in lost}) == 2
+
+    @in_virtual_time
+    async def test_now_and_then_is_never_gone(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        for _ in range(40):
+            assert await self.months(bench, 5, a_task("stays")) == []
+            assert await self.months(bench, 15, a_task("a"), a_task("stays")) == []
+
+    @pytest.mark.parametrize("flaw", [{"complete": False}, {"full": False}, {"clean": False}])
+    @in_virtual_time
+    async def test_from_less_than_whole_and_clean_lists_says_nothing(self, flaw: dict[str, bool]) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        for name, value in flaw.items():
+            setattr(bench.source, name, value)
+        assert await self.months(bench, 120, a_task("stays")) == []
+
+    @in_virtual_time
+    async def test_in_great_number_is_not_believed_for_an_hour(self) -> None:
+        many = [a_task(f"job-{number:02}") for number in range(40)]
+        bench = await Bench().watched(*many)
+        bench.source.then(many[:2])
+        polls = []
+        for _ in range(4 * 90):
+            await asyncio.sleep(15.0)
+            polls.append(await bench.poller.poll())
+        told = [number for number, poll in enumerate(polls) if poll.events]
+        (number,) = told
+        assert len(polls[number].events) == 38
+        shrunk = [count for count, poll in enumerate(polls) if poll.shrinks]
+        assert shrunk == list(range(shrunk[0], number))
+        assert (number - shrunk[0]) * 15.0 >= 3600
+
+    @in_virtual_time
+    async def test_in_great_number_and_comes_back_is_nothing(self) -> None:
+        many = [a_task(f"job-{number:02}") for number in range(40)]
+        bench = await Bench().watched(*many)
+        for _ in range(3):
+            assert await self.months(bench, 55) == []
+            assert await self.months(bench, 5, *many) == []
+        assert not (await bench.poller.poll()).shrinks
+
+    @in_virtual_time
+    async def test_is_counted_by_no_wall_clock(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        for jump in (86_400 * 40, -86_400 * 80, 86_400 * 3_650):
+            bench.clock.jump(jump)
+            assert await self.months(bench, 3, a_task("stays")) == []
+
+    @in_virtual_time
+    async def test_is_told_as_soon_as_the_store_takes_it(self) -> None:
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        await self.months(bench, 24, a_task("stays"))
+        bench.store.fail(Call.COMMIT, 3)
+        bench.source.then((a_task("stays"),))
+        for _ in range(4 * 20):
+            await asyncio.sleep(15.0)
+            with suppress(StoreFailedError):
+                await bench.poller.poll()
+        assert types(bench.told[1:]) == [EventType.TASK_VANISHED]

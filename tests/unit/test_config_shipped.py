@@ -17,9 +17,11 @@ from taskwatch.cli.schema import schema
 from taskwatch.config.load import load
 from taskwatch.config.parse import read
 from taskwatch.config.schema import Document, with_receivers
-from taskwatch.core.events import baseline_event
+from taskwatch.core.events import baseline_event, loss_event
 from taskwatch.errors import ConfigError
+from taskwatch.model.event import Loss
 from taskwatch.model.project import Identity, Project
+from tests.fakes.builders import a_project, a_task
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "config"
@@ -202,6 +204,27 @@ def test_the_schema_of_events_takes_a_baseline_as_it_is_made() -> None:
         observed_at=datetime(2026, 11, 23, tzinfo=UTC),
     )
     jsonschema.validate(json.loads(event.body), _event_schema())
+
+
+def _lost() -> dict[str, Any]:
+    loss = Loss(task=a_task(), revision=1, number=1, has_left_window=False)
+    event = loss_event(loss, project=a_project(), sequence=2, observed_at=datetime(2026, 11, 23, tzinfo=UTC))
+    body: dict[str, Any] = json.loads(event.body)
+    return body
+
+
+def test_the_schema_of_events_takes_a_loss_as_it_is_made() -> None:
+    jsonschema.validate(_lost(), _event_schema())
+
+
+@pytest.mark.parametrize("data", [{"transition": _failed()["data"]["transition"]}, {"task": None}])
+def test_the_schema_of_events_refuses_a_loss_with_a_transition_or_without_a_task(
+    data: dict[str, Any],
+) -> None:
+    event = _lost()
+    event["data"] |= data
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(event, _event_schema())
 
 
 @pytest.mark.parametrize("missing", ["severity", "project", "task", "transition"])

@@ -4,7 +4,8 @@ from itertools import permutations
 
 import pytest
 
-from taskwatch.core.detect import CONFIRMATIONS, BaselinePolicy, Change, detect, first_listing
+from taskwatch.core.detect import CONFIRMATIONS, BaselinePolicy, Change, detect, first_listing, lost
+from taskwatch.model.event import Loss, Transition
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Known, Task
 from tests.fakes.builders import CREATED, T0, a_known, a_line, a_task, at
 
@@ -18,8 +19,10 @@ def the_change(known: Known | None, *rows: Task) -> Change:
 
 
 def told(changes: Sequence[Change]) -> list[tuple[str | None, str, int]]:
-    moves = (change.transition for change in changes)
-    return [(move.from_status, move.to_status, move.revision) for move in moves if move is not None]
+    moves = (change.told for change in changes)
+    return [
+        (move.from_status, move.to_status, move.revision) for move in moves if isinstance(move, Transition)
+    ]
 
 
 def replay(known: Known | None, *polls: Task) -> tuple[Known, list[tuple[str | None, str, int]]]:
@@ -66,7 +69,7 @@ def test_the_same_row_again_changes_nothing() -> None:
 @pytest.mark.parametrize("row", [a_task(progress=60), a_task(fail_reason="slow"), a_task(name="Renamed")])
 def test_a_row_of_the_same_status_is_remembered_and_not_told(row: Task) -> None:
     change = the_change(a_known(a_task(progress=10), revision=2, sequence=5), row)
-    assert change.transition is None
+    assert change.told is None
     assert change.known == Known(task=row, revision=2, sequence=5)
 
 
@@ -76,7 +79,7 @@ def test_nothing_is_concluded_from_a_row_that_is_absent() -> None:
 
 def test_ended_at_alone_does_not_end_a_task() -> None:
     change = the_change(a_known(a_task(status=RUNNING)), a_task(status=RUNNING, ended_at=at(90)))
-    assert change.transition is None
+    assert change.told is None
 
 
 class TestAStepBackwards:
@@ -98,7 +101,7 @@ class TestAStepBackwards:
             a_known(a_task(status=FAILED)),
             *(a_task(status=RUNNING, progress=percent) for percent in (1, 2, 3)),
         )
-        assert change.transition is None
+        assert change.told is None
         assert change.known.pending_count == 1
 
     def test_is_forgotten_when_the_task_is_read_as_it_was(self) -> None:
@@ -120,7 +123,7 @@ class TestAStepBackwards:
         assert (known.pending_status, known.pending_count) == (PENDING, 2)
 
     def test_from_running_to_pending_is_one_too(self) -> None:
-        assert the_change(a_known(a_task()), a_task(status=PENDING)).transition is None
+        assert the_change(a_known(a_task()), a_task(status=PENDING)).told is None
 
     def test_from_an_end_to_an_unknown_status_is_one_too(self) -> None:
         change = the_change(a_known(a_task(status=COMPLETED)), a_task(status="Freezing"))
@@ -190,7 +193,7 @@ class TestTheLine:
 
     def test_a_new_task_that_ended_before_it_is_silent(self) -> None:
         change = the_change(None, self.ended(-1))
-        assert change.transition is None
+        assert change.told is None
         assert change.known.revision == 1
 
     def test_a_new_task_that_ended_before_it_counts_its_revisions_from_there(self) -> None:
@@ -223,7 +226,7 @@ class TestTheLine:
         assert told([the_change(None, row)]) == [(None, FAILED, 1)]
 
     def test_an_end_within_the_window_needs_no_creation(self) -> None:
-        assert the_change(None, self.ended(-86_400, created_seconds=None)).transition is None
+        assert the_change(None, self.ended(-86_400, created_seconds=None)).told is None
 
     def test_policy_all_tells_history_that_turns_up_later(self) -> None:
         line = a_line(policy=BaselinePolicy.ALL)
@@ -243,7 +246,7 @@ class TestTheBaseline:
     def told_under(self, policy: BaselinePolicy) -> set[str]:
         changes = first_listing(self.ROWS, a_line(policy=policy))
         assert len(changes) == len(self.ROWS), "all is remembered"
-        return {change.known.task.job_id for change in changes if change.transition is not None}
+        return {change.known.task.job_id for change in changes if change.told is not None}
 
     def test_quiet_tells_nothing(self) -> None:
         assert self.told_under(BaselinePolicy.QUIET) == set()
@@ -258,3 +261,48 @@ class TestTheBaseline:
         (change,) = first_listing([a_task()], LINE)
         assert change.known == Known(task=a_task(), revision=1, sequence=0)
         assert replay(change.known, a_task(status=FAILED))[1] == [(RUNNING, FAILED, 2)]
+
+
+class TestALoss:
+    def test_of_a_task_that_had_not_ended_is_told_and_keeps_what_was_read_last(self) -> None:
+        known = a_known(a_task(status=RUNNING, created_at=at(0)), revision=3, sequence=2)
+        change = lost(known, reach=at(0))
+        assert change.told == Loss(task=known.task, revision=3, number=1, has_left_window=False)
+        assert change.known == a_known(known.task, revision=3, sequence=2, is_gone=True, losses=1)
+
+    def test_of_a_task_older_than_the_list_reaches_back_is_one_by_age(self) -> None:
+        change = lost(a_known(a_task(created_at=at(-1))), reach=at(0))
+        assert isinstance(change.told, Loss)
+        assert change.told.has_left_window
+
+    def test_of_a_task_whose_beginning_is_unknown_is_none_by_age(self) -> None:
+        change = lost(a_known(a_task(created_at=None)), reach=at(0))
+        assert isinstance(change.told, Loss)
+        assert not change.told.has_left_window
+
+    @pytest.mark.parametrize("status", [COMPLETED, FAILED, CANCELED])
+    def test_of_a_task_that_had_ended_is_silent(self, status: str) -> None:
+        change = lost(a_known(a_task(status=status)), reach=at(0))
+        assert change == Change(known=a_known(a_task(status=status), is_gone=True))
+
+    def test_lets_a_step_backwards_be_confirmed_anew(self) -> None:
+        known = a_known(a_task(status=FAILED), pending_status=RUNNING, pending_count=2)
+        assert lost(known, reach=at(0)).known == a_known(a_task(status=FAILED), is_gone=True)
+
+    def test_that_came_back_as_it_was_is_silent(self) -> None:
+        change = the_change(a_known(a_task(), is_gone=True, losses=1), a_task())
+        assert change == Change(known=a_known(a_task(), losses=1))
+
+    def test_that_came_back_otherwise_is_the_next_step_of_its_chain(self) -> None:
+        change = the_change(a_known(a_task(), revision=2, is_gone=True, losses=1), a_task(status=FAILED))
+        assert told([change]) == [(RUNNING, FAILED, 3)]
+        assert change.known == a_known(a_task(status=FAILED), revision=3, losses=1)
+
+    def test_that_came_back_with_a_step_backwards_waits_for_confirmation(self) -> None:
+        change = the_change(a_known(a_task(status=FAILED), is_gone=True), a_task(status=RUNNING))
+        assert change.told is None
+        assert change.known == a_known(a_task(status=FAILED), pending_status=RUNNING, pending_count=1)
+
+    def test_is_counted(self) -> None:
+        change = lost(a_known(losses=1), reach=at(0))
+        assert change.known.losses == 2

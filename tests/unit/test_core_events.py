@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
-from taskwatch.core.events import SUMMARY_LENGTH, baseline_event, task_event
-from taskwatch.model.event import Event, EventType, Reading, Severity, Transition
+from taskwatch.core.events import SUMMARY_LENGTH, baseline_event, loss_event, task_event
+from taskwatch.model.event import Event, EventType, Loss, Reading, Severity, Transition
 from taskwatch.model.project import Project
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Instance, Task
 from tests.fakes.builders import T0, a_project, a_reading, a_task, a_transition, at
@@ -329,3 +329,44 @@ def test_what_is_missing_is_empty_text_to_a_matcher() -> None:
     event = an_event(a_transition(a_task(instance=Instance()), None, 1))
     missing = ("instance_name", "instance_id", "from", "fail_reason")
     assert [event.attributes[name] for name in missing] == [""] * 4
+
+
+class TestALoss:
+    LOST = Loss(task=a_task(), revision=1, number=1, has_left_window=False)
+
+    def event(self, **changes: Any) -> Event:
+        loss = replace(self.LOST, **changes)
+        return loss_event(loss, project=a_project(), sequence=2, observed_at=at(9))
+
+    def test_has_the_task_as_it_was_read_last_and_no_transition(self) -> None:
+        event = self.event()
+        assert (event.type, event.severity) == (EventType.TASK_VANISHED, Severity.WARNING)
+        assert event.summary == (
+            "CreateGaussDBV5Instance of db-1 is gone from the task list; it was Running when it was last seen."
+        )
+        body = json.loads(event.body)
+        assert body["time"] == "2026-11-23T10:09:00.000Z"
+        assert body["data"]["task"]["status"] == RUNNING
+        assert "transition" not in body["data"]
+
+    def test_by_age_is_another_event(self) -> None:
+        event = self.event(has_left_window=True)
+        assert (event.type, event.severity) == (EventType.TASK_LEFT_WINDOW, Severity.WARNING)
+        assert event.summary == (
+            "CreateGaussDBV5Instance of db-1 is too old for the task list by now; "
+            "it was Running when it was last seen."
+        )
+
+    def test_has_an_id_made_of_the_revision_and_of_how_often(self) -> None:
+        ids = [self.event().id, self.event(revision=2).id, self.event(number=2).id]
+        ids += [self.event(has_left_window=True).id, self.event(task=a_task("job-2")).id]
+        assert len(set(ids)) == len(ids)
+        assert (
+            loss_event(self.LOST, project=a_project("renamed"), sequence=9, observed_at=at(99)).id == ids[0]
+        )
+
+    def test_shows_matchers_the_task_and_no_change(self) -> None:
+        seen = self.event().attributes
+        assert (seen["task"], seen["job_id"]) == ("CreateGaussDBV5Instance", "job-1")
+        assert "from" not in seen
+        assert "to" not in seen
