@@ -140,6 +140,7 @@ async def pollers(
                     told=told,
                     clock=clock,
                 ),
+                credential=project.credential,
                 clock=clock,
                 log=log,
             )
@@ -195,7 +196,9 @@ class _Parts:
             told=lambda _: daemon.wake(),
             clock=self._clock,
         )
-        return Watch(poller=poller, clock=self._clock, log=self._log, edge=daemon.edge)
+        return Watch(
+            poller=poller, credential=project.credential, clock=self._clock, log=self._log, edge=daemon.edge
+        )
 
     def budget(self, project: WatchedProject, config: Config) -> Budget:
         return self._clouds.budget(project, config)

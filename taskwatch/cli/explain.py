@@ -267,6 +267,8 @@ def _tried(row: "DeliveryRow") -> str:
 
 
 def _by(row: "DeliveryRow", route: "Route") -> str:
+    if not row.path.startswith("route"):
+        return row.path  # no route: it says itself why
     matchers = _matchers(route, row.path)
     if matchers is None:
         return f"{row.path}, which is not in the configuration any more"

@@ -7,6 +7,7 @@ random goes into it. The body is a CloudEvent 1.0 in structured JSON.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from taskwatch.model.event import LABEL_PREFIX, Event, EventId, EventType, Loss, Reading, Severity, Transition
+from taskwatch.model.outage import Kind, Place
 from taskwatch.model.project import Identity, Project
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Task
 
@@ -22,6 +24,7 @@ ID_SCHEME: Final = "1"  # the version of this recipe, never of the package
 ID_PREFIX: Final = "tw_"
 DATASCHEMA: Final = "urn:taskwatch:event:1"
 SUMMARY_LENGTH: Final = 300  # characters
+NAMED: Final = 5  # projects in a summary
 
 _ENDINGS: Final[Mapping[str, EventType]] = {
     COMPLETED: EventType.TASK_COMPLETED,
@@ -94,6 +97,8 @@ def severity_of(
             return next((s for glob, s in failure_severities if fnmatchcase(task, glob)), Severity.CRITICAL)
         case EventType.TASK_CANCELED | EventType.TASK_VANISHED | EventType.TASK_LEFT_WINDOW:
             return Severity.WARNING
+        case EventType.PROJECT_DEGRADED | EventType.RECEIVER_DOWN:
+            return Severity.WARNING
         case EventType.TASK_CHANGED:
             return Severity.INFO if change == (PENDING, RUNNING) else Severity.WARNING
         case _:
@@ -119,6 +124,66 @@ def baseline_event(
         time=observed_at,
         data={"counts": dict(sorted(counts.items()))},
         attributes={},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What is told of an outage: that it began, that it grew worse, or that it is over."""
+
+    type: EventType
+    place: Place
+    projects: Sequence[Project]  # none: the place is a receiver
+    severity: Severity
+    cause: str
+    error: str | None  # None: it is over
+    since: datetime
+    gap_seconds: float | None = None  # at its end: from the last complete reading to the next one, at most
+    resolves: Sequence[EventId] = ()
+
+
+def outage_event(word: Word, *, sequence: int, at: datetime) -> Event:
+    """Make an event about projects that cannot be read, or about a receiver that takes nothing.
+
+    About one project it has that project's source and subject, else those of the cause they have in common.
+    """
+    data: dict[str, Any] = {"cause": word.cause, "since": _utc(word.since)}
+    if word.error is None:
+        data |= {"gap_seconds": word.gap_seconds, "resolves": list(word.resolves)}
+    else:
+        data["error"] = _cut(word.error)
+    summary = _cut(_summary_of_outage(word))
+    if len(word.projects) == 1:
+        (project,) = word.projects
+        return _event(
+            id_=_event_id(project.identity, None, word.type, sequence),
+            type_=word.type,
+            project=project,
+            subject=project.identity.project_id,
+            sequence=sequence,
+            severity=word.severity,
+            summary=summary,
+            time=at,
+            data=data,
+            attributes={},
+        )
+    place = word.place
+    if place.kind is Kind.RECEIVER:
+        data["receiver"] = {"name": place.name}
+    else:
+        data["projects"] = [_project_data(project) for project in word.projects]
+        data[place.kind] = place.name
+    return _frozen(
+        id_=_id(place.kind, place.name, word.type, sequence),
+        type_=word.type,
+        source=f"/taskwatch/{place.kind}/{quote(place.name, safe='')}",
+        subject=place.name,
+        sequence=sequence,
+        severity=word.severity,
+        summary=summary,
+        time=at,
+        data=data,
+        attributes=_labels_in_common(word.projects),
     )
 
 
@@ -162,21 +227,32 @@ def _event(
         summary=summary,
         time=time,
         data={
-            "project": {
-                "name": project.name,
-                "project_id": identity.project_id,
-                "service": identity.service,
-                "labels": project.labels,
-            },
+            "project": _project_data(project),
             **data,
         },
         attributes={
             "project": project.name,
             "project_id": identity.project_id,
             **attributes,
-            **{LABEL_PREFIX + name: value for name, value in project.labels.items()},
+            **_labels_in_common([project]),
         },
     )
+
+
+def _project_data(project: Project) -> dict[str, Any]:
+    return {
+        "name": project.name,
+        "project_id": project.identity.project_id,
+        "service": project.identity.service,
+        "labels": project.labels,
+    }
+
+
+def _labels_in_common(projects: Sequence[Project]) -> dict[str, str]:
+    """Return, as matchers see them, the labels that all of these have."""
+    labels = (project.labels.items() for project in projects)
+    common = set(next(labels, ())).intersection(*labels)
+    return {LABEL_PREFIX + name: value for name, value in sorted(common)}
 
 
 def _frozen(
@@ -241,6 +317,29 @@ def _work(task: Task) -> str:
 def _summary_of_loss(loss: Loss) -> str:
     why = "is too old for the task list by now" if loss.has_left_window else "is gone from the task list"
     return _cut(f"{_work(loss.task)} {why}; it was {loss.task.status} when it was last seen.")
+
+
+def _summary_of_outage(word: Word) -> str:
+    what = _named(word)
+    match word.type:
+        case EventType.PROJECT_DEGRADED:
+            return f"{what} cannot be read: {word.error}"
+        case EventType.RECEIVER_DOWN:
+            return f"{what} takes no events: {word.error}"
+        case EventType.RECEIVER_RECOVERED:
+            return f"{what} takes events again."
+        case _:
+            gap = word.gap_seconds
+            length = "" if gap is None else f"; {round(gap)} seconds were not seen"
+            return f"{what} can be read again{length}."
+
+
+def _named(word: Word) -> str:
+    if not word.projects:
+        return f"The receiver {word.place.name}"
+    names = [project.name for project in word.projects]
+    shown = ", ".join(names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more projects"
 
 
 def _summary(transition: Transition, kind: EventType) -> str:

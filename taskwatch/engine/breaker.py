@@ -27,6 +27,8 @@ class Breaker:
         self.successes = 0
         self.is_down = False
         self.is_paused = False  # until an operator acts
+        self.failing_since: float | None = None  # without a success in between
+        self.works_since: float | None = None  # without a failure in between
         self._resume_at = 0.0  # any success ends it
         self._asked_until = 0.0
         self._failed_at = 0.0
@@ -34,16 +36,21 @@ class Breaker:
     def forget(self, *, initial: float) -> None:
         """Think well of the receiver again: it is another one now, or somebody has seen to it."""
         self.failures, self.is_down, self.is_paused = 0, False, False
+        self.failing_since = None
         self._resume_at = self._asked_until = 0.0
         self._initial = initial
 
-    def succeeded(self) -> None:
+    def succeeded(self, *, now: float) -> None:
         self.successes += 1
+        self.failing_since = None
+        self.works_since = now if self.works_since is None else self.works_since
         self.failures, self.is_down, self._resume_at = 0, False, 0.0
 
     def failed(self, failure: DeliveryError, *, attempts: int, now: float) -> None:
         """Take a failure of an event that was tried so many times."""
         self.failures += 1
+        self.failing_since = now if self.failing_since is None else self.failing_since
+        self.works_since = None
         self._failed_at = now
         self.is_paused |= failure.scope is Scope.PAUSED
         if failure.scope is not Scope.EVENT or self.failures >= DOWN_AFTER:

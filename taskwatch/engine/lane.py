@@ -14,10 +14,12 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from taskwatch.clock import Clock
 from taskwatch.core.backoff import delay
+from taskwatch.core.health import DOWN_SECONDS
 from taskwatch.engine.attempt import try_once
 from taskwatch.engine.breaker import Breaker
 from taskwatch.engine.ports import DeliveryError, Notifier, Outbox
@@ -31,6 +33,7 @@ from taskwatch.model.delivery import (
     Reason,
     Retry,
 )
+from taskwatch.model.outage import Ailment, Kind, Place
 from taskwatch.telemetry import Logger
 
 IN_FLIGHT: Final = 4
@@ -82,6 +85,7 @@ class Lane:
         self._recordings: set[asyncio.Task[None]] = set()
         self._reload_at = 0.0  # monotonic
         self._is_unreadable = False
+        self._failure: DeliveryError | None = None  # the last one
         self._fatal: Exception | None = None
         self._closings: set[asyncio.Task[None]] = set()  # of notifiers that were replaced
         self.passed_at = clock.monotonic()  # when it last looked for work: it does so every RELOAD_SECONDS
@@ -107,6 +111,26 @@ class Lane:
     def is_paused(self) -> bool:
         """Whether it waits for an operator."""
         return self._breaker.is_paused
+
+    @property
+    def works_since(self) -> float | None:
+        """Since when every attempt succeeded, by the monotonic clock; None: it was not tried, or the last one failed."""
+        return self._breaker.works_since
+
+    @property
+    def ailment(self) -> Ailment | None:
+        """What is in the way, if the last attempt failed."""
+        began, failure = self._breaker.failing_since, self._failure
+        if began is None or failure is None:
+            return None
+        return Ailment(
+            place=Place(Kind.RECEIVER, self.receiver),
+            cause=failure.reason.value,
+            error=failure.detail,
+            since=self._clock.now() - timedelta(seconds=self._clock.monotonic() - began),
+            began=began,
+            patience=DOWN_SECONDS,
+        )
 
     def trust(self) -> None:
         """Forget what failures said of the receiver: somebody has seen to it. A paused one goes on."""
@@ -278,13 +302,14 @@ class Lane:
             self._log.info("receiver_works_again", failures=self._breaker.failures)
         if self._breaker.is_down:
             self._queue.hasten()
-        self._breaker.succeeded()
+        self._breaker.succeeded(now=self._clock.monotonic())
 
     def _failed(self, item: Item, failure: DeliveryError, now: float) -> None:
         # 429 speaks of the time, not of the event: a throttled burst must not end as poison.
         if item.successes != self._breaker.successes and failure.reason is not Reason.THROTTLED:
             item.poisoned += 1
         item.successes = self._breaker.successes
+        self._failure = failure
         item.due = now + self._delay(item.attempts)
         was_paused = self._breaker.is_paused
         self._breaker.failed(failure, attempts=item.attempts, now=now)

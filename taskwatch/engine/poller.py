@@ -53,6 +53,9 @@ class Poll:
     listing: Listing
     events: tuple[Event, ...] = ()
     shrinks: bool = False  # so much of the list is missing that it is not believed
+    gap_seconds: float | None = (
+        None  # since the last complete reading, if this is one and there was one before
+    )
 
 
 @dataclass(slots=True)
@@ -191,6 +194,7 @@ class Poller:
         )
         if listing.cloud_date is not None:
             self._cloud_clock = (listing.cloud_date, read.read_at)
+        gap = _gap(memory, read) if listing.complete else None
         events: tuple[Event, ...] = ()
         if memory.state.baseline_at is None or listing.changed or read.is_census:
             try:
@@ -210,7 +214,7 @@ class Poller:
             self._course.begin_anew()
         if commits and listing.complete:
             memory.read_at = (read.observed_at, read.read_at)
-        return Poll(listing=listing, events=events, shrinks=memory.shrinks)
+        return Poll(listing=listing, events=events, shrinks=memory.shrinks, gap_seconds=gap)
 
     def _next(self, *, checks: bool) -> Ask:
         return self._course.next(
@@ -231,28 +235,21 @@ class Poller:
         return self._memory
 
     async def _take(self, memory: _Memory, read: _Read, *, commits: bool) -> tuple[Event, ...]:
-        state, listing = memory.state, read.listing
-        rows = tuple(task for task in listing.changed if self.rules.watches(task))
-        is_baseline = state.baseline_at is None
-        if is_baseline and not (listing.full and listing.complete):
-            return ()
+        listing = read.listing
+        if memory.state.baseline_at is None:
+            if not (listing.full and listing.complete):
+                return ()
+            # What was told of the project meanwhile counts too.
+            memory.state = await self._ledger.enrol(self.project.identity, memory.name)
+        state, is_baseline = memory.state, memory.state.baseline_at is None
         line = Baseline(at=state.baseline_at or read.date, policy=self.rules.baseline)
-        census: Census | None = None
-        if is_baseline:
-            changes = first_listing(rows, line)
-        else:
-            known = await self._ledger.known(state.key, {task.job_id for task in rows})
-            changes = detect(known, rows, line)
-            if read.is_census:
-                census, losses = await self._census(memory, read)
-                changes += losses
+        changes, census = await self._compared(memory, read, line)
         recording = Recording(
             project=self.project, routes=self._routes, failure_severities=self.rules.failure_severities
         )
         tasks, routed = self._recordable(changes, memory, recording, read)
-        sequence = state.sequence
-        if is_baseline:
-            sequence += 1
+        sequence = state.sequence + 1 if is_baseline else None
+        if sequence is not None:
             routed.insert(0, recording.of_baseline(changes, sequence, read.observed_at))
         events = tuple(item.event for item in routed)
         if not commits:
@@ -274,7 +271,6 @@ class Poller:
             memory.state = replace(
                 state,
                 revision=state.revision + 1,
-                sequence=sequence,
                 baseline_at=line.at,
                 observed_at=read_on_record,
                 open_tasks=_still_open(state.open_tasks, tasks),
@@ -291,6 +287,20 @@ class Poller:
         if events:
             self._told(events)
         return events
+
+    async def _compared(
+        self, memory: _Memory, read: _Read, line: Baseline
+    ) -> tuple[tuple[Change, ...], Census | None]:
+        """Hold what was read against what is known."""
+        rows = tuple(task for task in read.listing.changed if self.rules.watches(task))
+        if memory.state.baseline_at is None:
+            return first_listing(rows, line), None
+        known = await self._ledger.known(memory.state.key, {task.job_id for task in rows})
+        changes = detect(known, rows, line)
+        if not read.is_census:
+            return changes, None
+        census, losses = await self._census(memory, read)
+        return changes + losses, census
 
     async def _census(self, memory: _Memory, read: _Read) -> tuple[Census, tuple[Change, ...]]:
         """Look which tasks are missing from a whole list, and which of them count as gone from now on."""
@@ -333,6 +343,14 @@ class Poller:
             lambda step: latest if self._course.covers(step, last=last) else whole,
             observed_at=read.observed_at,
         )
+
+
+def _gap(memory: _Memory, read: _Read) -> float | None:
+    """Return the seconds since the last complete reading; over a restart by the earlier one of two clocks."""
+    if memory.read_at is not None:
+        return read.read_at - memory.read_at[1]
+    before = memory.state.observed_at
+    return None if before is None else max(0.0, (read.date - before).total_seconds())
 
 
 def _last_complete(memory: _Memory) -> datetime | None:

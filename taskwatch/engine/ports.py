@@ -10,6 +10,7 @@ from taskwatch.core.since import Since
 from taskwatch.errors import TaskwatchError
 from taskwatch.model.delivery import DeliveryId, Message, Outcome, Queued, Reason, Scope
 from taskwatch.model.event import Event
+from taskwatch.model.outage import Outage, Place
 from taskwatch.model.project import Digests, Identity, Listing
 from taskwatch.model.task import Known
 
@@ -86,7 +87,25 @@ class PollRecord:
     events: Sequence[Routed]  # in the order of recording
     observed_at: datetime | None  # the last complete reading, this one included
     baseline_at: datetime | None = None  # set by the poll that is the baseline
-    sequence: int  # of the project itself, after these events
+    sequence: int | None = None  # of the project itself, where one of these events is about it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What an event is about that is about no task."""
+
+    place: Place
+    project: int | None  # the store's number, where it is one project
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageRecord:
+    """What is told of an outage, and how it is remembered; recorded in one transaction or not at all."""
+
+    outage: Outage
+    is_over: bool
+    subject: Subject
+    told: Routed | None  # None: there is nothing to tell
 
 
 class StaleStateError(TaskwatchError):

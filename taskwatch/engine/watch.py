@@ -10,24 +10,48 @@ from datetime import timedelta
 from typing import Final
 
 from taskwatch.clock import Clock
+from taskwatch.core.health import patience
 from taskwatch.engine.budget import Budget
 from taskwatch.engine.poller import Poll, Poller
 from taskwatch.engine.ports import StaleStateError
-from taskwatch.errors import CloudError, StoreFailedError, StoreLostError, TaskwatchError
+from taskwatch.errors import CloudCause, CloudError, StoreFailedError, StoreLostError, TaskwatchError
+from taskwatch.model.outage import Ailment, Kind, Place
 from taskwatch.model.project import Condition, Trouble
 from taskwatch.telemetry import Logger
 
 _QUARANTINE: Final = "quarantine"
+_SHRUNK: Final = "shrink"
+_SHRINKING: Final = (
+    "more than ten tasks and a fifth of them are missing at once; nothing is concluded for an hour"
+)
+# What fails like this fails for all projects at the host.
+_OF_THE_HOST: Final = frozenset(
+    {
+        CloudCause.NETWORK,
+        CloudCause.TLS,
+        CloudCause.TIMEOUT,
+        CloudCause.CLOUD,
+        CloudCause.THROTTLED,
+        CloudCause.BAD_ANSWER,
+    }
+)
 
 
 class Watch:
     """Watches one project: polls it, keeps its trouble to itself, says when to poll again."""
 
     def __init__(
-        self, *, poller: Poller, clock: Clock, log: Logger, edge: Callable[[], None] = lambda: None
+        self,
+        *,
+        poller: Poller,
+        credential: str,
+        clock: Clock,
+        log: Logger,
+        edge: Callable[[], None] = lambda: None,
     ) -> None:
         """`edge` is called when trouble begins and when it ends."""
         self.poller = poller
+        self.credential = credential
         self._clock = clock
         self._unbound_log = log
         self._edge = edge
@@ -36,6 +60,10 @@ class Watch:
         self._causes: dict[str, bool] = {}
         self._since = 0.0
         self._trouble: Trouble | None = None
+        self.ailment: Ailment | None = None  # what kept the last poll from reading the list rightly
+        self.works_since: float | None = None  # monotonic; None: the last poll did not, or there was none
+        # Before the first complete reading of this run, or of those that ended a trouble.
+        self.gap_seconds: float | None = None
         self._budget: Budget | None = None
         self._has_told_cost = False
         self._next_poll_at = clock.now()
@@ -91,6 +119,7 @@ class Watch:
             raise
         except CloudError as error:
             self._spend(1)  # one at least, had the cloud let it
+            self._ails(error.cause.value, error)
             self._fails(
                 "project_unreadable",
                 cause=error.cause.value,
@@ -101,16 +130,15 @@ class Watch:
                 is_told=error.is_told,
             )
         except (StoreFailedError, StaleStateError) as error:
+            # The cloud was read; and while nothing can be recorded, nobody can be told.
             self._fails("poll_not_recorded", cause="store", error=str(error))
         except TaskwatchError as error:
+            self._ails(type(error).__name__, error)
             self._fails("project_unreadable", cause=type(error).__name__, error=str(error))
         except Exception as error:  # noqa: BLE001  (a mistake of ours in one project must not stop the others)
-            self._fails(
-                "poll_broken",
-                cause=type(error).__name__,
-                error=f"{type(error).__name__} (a bug in taskwatch)",
-                bug=error,
-            )
+            bug = f"{type(error).__name__} (a bug in taskwatch)"
+            self._ails(type(error).__name__, bug)
+            self._fails("poll_broken", cause=type(error).__name__, error=bug, bug=error)
         else:
             self._judge(poll)
             return poll
@@ -137,14 +165,22 @@ class Watch:
         if not listing.complete:
             failure = listing.failure
             cause = failure.cause.value if isinstance(failure, CloudError) else "moving_list"
+            error = failure or "the list moved while it was read"
+            self._ails(f"incomplete {cause}", error)
             self._fails(
                 "listing_incomplete",
                 cause=f"incomplete {cause}",
-                error=str(failure or "the list moved while it was read"),
+                error=str(error),
                 rows=listing.rows,
                 is_told=isinstance(failure, CloudError) and failure.is_told,
             )
-        elif not listing.clean:
+            return
+        if poll.shrinks:
+            self._ails(_SHRUNK, _SHRINKING)
+            self._fails("listing_shrunk", cause=_SHRUNK, error=_SHRINKING, rows=listing.rows)
+            return
+        self._works(poll)
+        if not listing.clean:
             self._fails(
                 "rows_quarantined",
                 cause=_QUARANTINE,
@@ -159,6 +195,37 @@ class Watch:
             self._causes.clear()
             self._trouble = None
             self._edge()
+
+    def _works(self, poll: Poll) -> None:
+        """Take that the list was read rightly, whatever became of single rows."""
+        self.ailment = None
+        if self.works_since is None:
+            self.works_since = self._clock.monotonic()
+            self.gap_seconds = poll.gap_seconds
+
+    def _ails(self, cause: str, failure: Exception | str) -> None:
+        """Take that the list was not read rightly, and why."""
+        before = self.ailment
+        self.works_since = None
+        self.ailment = Ailment(
+            place=self._place_of(failure),
+            cause=cause,
+            error=str(failure),
+            since=self._clock.now() if before is None else before.since,
+            began=self._clock.monotonic() if before is None else before.began,
+            patience=patience(self._interval),
+            is_lasting=isinstance(failure, CloudError) and failure.cause is CloudCause.LOGIN,
+        )
+
+    def _place_of(self, failure: Exception | str) -> Place:
+        identity = self.poller.project.identity
+        if isinstance(failure, CloudError):
+            is_throttled = failure.cause is CloudCause.THROTTLED
+            if failure.cause is CloudCause.LOGIN or (failure.is_told and not is_throttled):
+                return Place(Kind.LOGIN, self.credential)
+            if failure.cause in _OF_THE_HOST:
+                return Place(Kind.HOST, identity.host)
+        return Place(Kind.PROJECT, str(identity))
 
     def _fails(
         self,

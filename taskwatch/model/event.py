@@ -29,6 +29,10 @@ class EventType(StrEnum):
     TASK_VANISHED = "taskwatch.task.vanished"
     TASK_LEFT_WINDOW = "taskwatch.task.left_window"
     PROJECT_BASELINE = "taskwatch.project.baseline"
+    PROJECT_DEGRADED = "taskwatch.project.degraded"
+    PROJECT_RECOVERED = "taskwatch.project.recovered"
+    RECEIVER_DOWN = "taskwatch.receiver.down"
+    RECEIVER_RECOVERED = "taskwatch.receiver.recovered"
     RECEIVER_TEST = "taskwatch.receiver.test"  # an operator tries a receiver: sent, never recorded
 
 

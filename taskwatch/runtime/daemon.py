@@ -20,6 +20,7 @@ from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreLostError, TaskwatchError
 from taskwatch.model.project import Identity
 from taskwatch.runtime.attendant import Attendant
+from taskwatch.runtime.health import Health
 from taskwatch.runtime.housekeeping import Housekeeper
 from taskwatch.runtime.lanes import Lanes
 from taskwatch.runtime.lifecycle import serve
@@ -95,6 +96,15 @@ class Daemon:
             receivers=self._lanes.keys,
             retention=config.store.retention,
         )
+        self._health = Health(
+            store=store,
+            clock=clock,
+            log=log,
+            watches=self._watches.values,
+            lanes=self._lanes.values,
+            config=lambda: self.config,
+            told=self.wake,
+        )
         self._attendant = Attendant(
             store=store,
             clock=clock,
@@ -128,6 +138,7 @@ class Daemon:
     def edge(self) -> None:
         """Say that the trouble of a project began or ended."""
         self._scheduler.hasten("freshness")
+        self._scheduler.hasten("health")
 
     async def run(self, stop: asyncio.Event, *, hang_up: asyncio.Event | None = None) -> None:
         """Poll and deliver until `stop` is set; reload whenever `hang_up` is.
@@ -138,6 +149,7 @@ class Daemon:
             self._scheduler.add(identity, watch.tick)
         self._scheduler.add("names", self._learn_names)
         self._scheduler.add("freshness", self._stay_fresh)
+        self._scheduler.add("health", self._health.look)
         self._scheduler.add("prune", self.housekeeper.prune)
         await self._warn(self.config)
         await self.housekeeper.name_removed()
@@ -265,6 +277,7 @@ class Daemon:
                 self._scheduler.add(identity, self._begin_watch(watched, config).tick)
                 continue
             self._watches[identity].share(self._parts.budget(watched, config))
+            self._watches[identity].credential = watched.credential
             self._watches[identity].poller.adopt(
                 project=watched.project,
                 rules=poll_rules(watched),

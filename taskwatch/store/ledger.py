@@ -41,10 +41,10 @@ SELECT job_id, created_at FROM tasks WHERE project = ? AND gone = 0 AND (open = 
 # A baseline stands once it is set: nothing may move it silently.
 _ADVANCE: Final = """
 UPDATE projects
-SET revision = revision + 1, sequence = :sequence,
+SET revision = revision + 1, sequence = coalesce(:sequence, sequence),
     observed_at = coalesce(:observed_at, observed_at),
     baseline_at = coalesce(baseline_at, :baseline_at)
-WHERE id = :project AND revision = :revision
+WHERE id = :project AND revision = :revision AND (:sequence IS NULL OR sequence = :sequence - 1)
 """
 
 _PUT_TASK: Final = """
@@ -139,7 +139,7 @@ def commit(connection: apsw.Connection, record: PollRecord, *, at: datetime) -> 
         raise StaleStateError(f"revision {record.revision} of project {record.project} is not the latest")
     changed_at = to_stored(at)
     connection.executemany(_PUT_TASK, (_task_row(record.project, task, changed_at) for task in record.tasks))
-    connection.executemany(_ADD_DELIVERY, _add_events(connection, record.project, record.events))
+    add_events(connection, record.project, record.events)
 
 
 def keep_freshness(
@@ -185,8 +185,13 @@ def latest(*instants: datetime | None) -> datetime | None:
     return max((instant for instant in instants if instant is not None), default=None)
 
 
-def _add_events(
-    connection: apsw.Connection, project: int, routed: Iterable[Routed]
+def add_events(connection: apsw.Connection, project: int | None, routed: Iterable[Routed]) -> None:
+    """Insert the events in their order, and a delivery for each hop."""
+    connection.executemany(_ADD_DELIVERY, _inserted(connection, project, routed))
+
+
+def _inserted(
+    connection: apsw.Connection, project: int | None, routed: Iterable[Routed]
 ) -> Iterator[tuple[int, str, str]]:
     """Insert the events in their order; yield the delivery of each hop.
 

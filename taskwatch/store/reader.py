@@ -59,7 +59,7 @@ ORDER BY coalesce(t.created_at, t.changed_at) DESC, t.job_id LIMIT :limit
 _EVENTS: Final = """
 SELECT e.id, p.name, e.subject, e.job_id, e.type, e.severity, e.summary, e.sequence, e.time, e.body
 FROM events e
-JOIN projects p ON p.id = e.project
+LEFT JOIN projects p ON p.id = e.project
 LEFT JOIN tasks t ON t.project = e.project AND t.job_id = e.job_id
 WHERE (:project IS NULL OR p.name = :project)
   AND (:event_id IS NULL OR e.id = :event_id)
@@ -81,7 +81,7 @@ SELECT d.id, d.receiver, d.path, d.state, d.attempts, d.replay, d.last_reason, d
        e.id, e.type, p.name, e.subject, e.summary, e.time
 FROM deliveries d
 JOIN events e ON e.seq = d.event
-JOIN projects p ON p.id = e.project
+LEFT JOIN projects p ON p.id = e.project
 WHERE (:project IS NULL OR p.name = :project)
   AND (:event_id IS NULL OR e.id = :event_id)
   AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))

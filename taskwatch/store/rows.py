@@ -32,7 +32,7 @@ class TaskRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
     id: EventId
-    project: str
+    project: str | None  # its name; None: it is about none, or about several
     subject: str
     job_id: str | None
     type: str
@@ -61,7 +61,7 @@ class DeliveryRow:
     done_at: datetime | None
     event_id: EventId
     type: str
-    project: str
+    project: str | None  # its name; None: it is about none, or about several
     subject: str
     summary: str
     time: datetime  # of the event

@@ -20,6 +20,7 @@ APPLICATION_ID: Final = 0x74776368  # "twch": tells a store from any other SQLit
 TABLES: Final = {
     1: frozenset({"meta", "projects", "tasks", "events", "deliveries", "freshness"}),
     2: frozenset({"operations", "removed_receivers"}),
+    3: frozenset({"outages", "subjects"}),
 }
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskwatch.clock import Clock
-from taskwatch.engine.ports import PollRecord, ProjectState
+from taskwatch.engine.ports import OutageRecord, PollRecord, ProjectState, Routed, Subject
 from taskwatch.model.delivery import DeliveryId, Outcome, Queued, RemovedReceiver
 from taskwatch.model.operation import Operation
+from taskwatch.model.outage import Outage
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import ledger, operations, outbox, retention
+from taskwatch.store import ledger, operations, outages, outbox, retention
 from taskwatch.store.files import make_directory
 from taskwatch.store.instants import to_stored
 from taskwatch.store.lock import Role, StoreLock, acquire
@@ -61,6 +62,25 @@ class SqliteStore:
         """Make all of it durable, or nothing. Raises StaleStateError or StoreFailedError."""
         now = self._clock.now()
         await self._writer.write(lambda connection: ledger.commit(connection, record, at=now))
+
+    async def outages(self) -> list[Outage]:
+        """Return the outages that are not over, the oldest first."""
+        return await self._writer.read(outages.every)
+
+    async def sequence(self, subject: Subject) -> int:
+        """Return how many events about it are on record."""
+        return await self._writer.read(lambda connection: outages.sequence_of(connection, subject))
+
+    async def record_event(self, subject: Subject, told: Routed) -> None:
+        """Make an event about no task durable. Raises StaleStateError or StoreFailedError."""
+        await self._writer.write(lambda connection: outages.tell(connection, subject, told))
+
+    async def record_outage(self, record: OutageRecord) -> int | None:
+        """Make what is told durable, or nothing; return the number of the outage, None once it is over.
+
+        Raises StaleStateError or StoreFailedError.
+        """
+        return await self._writer.write(lambda connection: outages.record(connection, record))
 
     async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
         """Return pending deliveries with ids above `after`, in the order of recording."""

@@ -129,7 +129,7 @@ async def ours(
             clock=clock,
             told=lambda events: None,
         )
-        return Watch(poller=poller, clock=clock, log=telemetry.logger())
+        return Watch(poller=poller, credential="c", clock=clock, log=telemetry.logger())
 
     try:
         yield [watch(number) for number in range(projects)], store

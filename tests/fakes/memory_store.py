@@ -138,7 +138,7 @@ class MemoryStore:
         for routed in record.events:
             assert routed.event.id not in self._event_ids, f"recorded twice: {routed.event.summary}"
         held.revision += 1
-        held.sequence = record.sequence
+        held.sequence = held.sequence if record.sequence is None else record.sequence
         held.observed_at = record.observed_at
         held.baseline_at = record.baseline_at or held.baseline_at
         held.tasks.update({known.task.job_id: known for known in record.tasks})

@@ -65,7 +65,7 @@ def a_record(
     tasks: Sequence[Known] = (),
     events: Sequence[Routed] = (),
     revision: int | None = None,
-    sequence: int = 0,
+    sequence: int | None = None,
     observed_at: datetime | None = T0,
     baseline_at: datetime | None = None,
 ) -> PollRecord:

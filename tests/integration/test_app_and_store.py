@@ -91,7 +91,7 @@ class House:
             clock=clock,
             told=lambda _: None,
         )
-        self.watch = Watch(poller=self.poller, clock=clock, log=log)
+        self.watch = Watch(poller=self.poller, credential="c", clock=clock, log=log)
         self.housekeeper = Housekeeper(
             store=store,
             clock=clock,

@@ -122,7 +122,9 @@ async def a_scene(
         told=told.extend,
     )
     try:
-        yield Scene(cloud, store, path, clock, Watch(poller=poller, clock=clock, log=log), lines, told)
+        yield Scene(
+            cloud, store, path, clock, Watch(poller=poller, credential="c", clock=clock, log=log), lines, told
+        )
     finally:
         await session.close()
         await store.close()

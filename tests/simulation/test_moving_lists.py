@@ -68,7 +68,7 @@ class Scene:
             clock=self.clock,
             told=self.told.extend,
         )
-        self.watch = Watch(poller=self.poller, clock=self.clock, log=self.log)
+        self.watch = Watch(poller=self.poller, credential="c", clock=self.clock, log=self.log)
 
     def reload(self, numbering: Numbering = Numbering.AUTO) -> None:
         """Read the configuration again, with this meaning of `offset` in it."""

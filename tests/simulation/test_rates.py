@@ -123,7 +123,7 @@ async def _run(
         poller = _Reads(
             f"p{number}", caller, pages, clock, lambda path: cloud.read.append((clock.elapsed, path))
         )
-        watch = Watch(poller=cast("Poller", poller), clock=clock, log=quiet_log())
+        watch = Watch(poller=cast("Poller", poller), credential="c", clock=clock, log=quiet_log())
         watch.share(budget)
         watches.append(watch)
     rng = random.Random(projects)

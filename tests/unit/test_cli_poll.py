@@ -25,7 +25,7 @@ def a_watch(store: MemoryStore, name: str, source: ScriptedSource) -> Watch:
         clock=clock,
         told=lambda _: None,
     )
-    return Watch(poller=poller, clock=clock, log=quiet_log())
+    return Watch(poller=poller, credential="c", clock=clock, log=quiet_log())
 
 
 async def test_a_project_that_cannot_be_read_is_named_and_the_others_are_polled(

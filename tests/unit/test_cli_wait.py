@@ -104,7 +104,7 @@ def a_watch(name: str, source: ScriptedSource, *, active: float = 15.0) -> Watch
         clock=clock,
         told=lambda _: None,
     )
-    return Watch(poller=poller, clock=clock, log=quiet_log())
+    return Watch(poller=poller, credential="c", clock=clock, log=quiet_log())
 
 
 async def watched(vigil: Vigil, view: CloudView | StoreView) -> float:

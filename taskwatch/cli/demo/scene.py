@@ -137,7 +137,7 @@ class Onlooker:
         for row in reversed(events):
             if row.id not in known:
                 self._counted.append(row.id)
-                self._told_of[row.project, _kind(row.type)] += 1
+                self._told_of[row.project or "", _kind(row.type)] += 1
 
     def _queue(self, rows: list[DeliveryRow]) -> Queue:
         waiting = [row for row in rows if row.state == DeliveryState.PENDING]
@@ -160,7 +160,7 @@ def _told(row: EventRow) -> Told:
         time=row.time,
         kind=kind,
         severity=row.severity,
-        project=row.project,
+        project=row.project or "",
         what=row.summary if task is None else f"{task['name']} of {task['instance']['name']}",
         fail_reason=task["fail_reason"] if task is not None and kind == "failed" else None,
     )
