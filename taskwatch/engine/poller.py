@@ -283,7 +283,11 @@ class Poller:
             self._course.keep(read.ask, listing)
         if census is not None:
             memory.absences, memory.shrinks = census.absences, census.shrinks
-            self._course.miss(any_task=bool(census.absences))
+        else:  # what any poll shows is not missing
+            shown = {task.job_id for task in listing.changed}
+            memory.absences = {id_: found for id_, found in memory.absences.items() if id_ not in shown}
+            memory.shrinks &= bool(memory.absences)
+        self._course.miss(any_task=bool(memory.absences))
         if events:
             self._told(events)
         return events

@@ -24,6 +24,11 @@ class Place:
     name: str  # of a project its identity, of a login its credential
 
 
+def thing_of(receiver: str) -> str:
+    """Name a receiver among things: the identities of projects look otherwise."""
+    return f"receiver {receiver}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ailment:
     """That a project cannot be read now, or a receiver takes nothing."""
@@ -43,7 +48,7 @@ class Outage:
 
     id: int | None  # the store's; None: not recorded yet
     place: Place
-    things: frozenset[str]  # the identities of projects, or the name of the receiver
+    things: frozenset[str]  # the identities of projects as text, or the receiver
     cause: str
     severity: Severity  # that was told last
     since: datetime

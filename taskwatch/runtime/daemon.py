@@ -263,6 +263,7 @@ class Daemon:
         leaving = self._retire_lanes(config)
         if renamed:
             await self._hand_over(renamed)
+            self._health.forget()
         former = {name: leaving[old_name] for old_name, name in renamed.items()}
         for options in config.receivers:
             self._switch_receiver(options, opened, after=former.get(options.name))

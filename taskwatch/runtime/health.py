@@ -20,7 +20,7 @@ from taskwatch.engine.ports import OutageRecord, Routed, StaleStateError, Subjec
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.event import Event, EventType, Severity
-from taskwatch.model.outage import Ailment, Kind, Outage, Place
+from taskwatch.model.outage import Ailment, Kind, Outage, Place, thing_of
 from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
@@ -55,6 +55,10 @@ class Health:
         self._is_failing = False
         self._returned: set[str] = set()  # projects of which it is settled for how long nobody had read them
 
+    def forget(self) -> None:
+        """Ask the store at the next look what is out: somebody has changed it."""
+        self._open = None
+
     async def look(self) -> float:
         """Tell what is to be told now; return the seconds to the next look."""
         try:
@@ -74,7 +78,7 @@ class Health:
             self._open = [Open(outage=outage, known_since=now) for outage in await self._store.outages()]
         watches = {str(watch.poller.project.identity): watch for watch in self._watches()}
         lanes = {lane.receiver: lane for lane in self._lanes()}
-        parts: dict[str, Watch | Lane] = {**watches, **{_thing(name): lane for name, lane in lanes.items()}}
+        parts: dict[str, Watch | Lane] = {**watches, **{thing_of(name): lane for name, lane in lanes.items()}}
         steps = judge(
             self._open,
             watched=parts.keys(),
@@ -238,11 +242,6 @@ class Health:
                 self._log.warning("receiver_down", receiver=word.place.name, **fields, error=word.error)
             case _:
                 self._log.info("receiver_recovered", receiver=word.place.name, **fields)
-
-
-def _thing(receiver: str) -> str:
-    """Name a receiver among things: identities of projects have slashes elsewhere."""
-    return f"receiver {receiver}"
 
 
 def _weight(ailment: Ailment) -> tuple[bool, float]:

@@ -4,13 +4,15 @@ Each function is the body of one transaction; the writer begins and commits it.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import apsw
 
 from taskwatch.engine.ports import OutageRecord, Routed, StaleStateError, Subject
 from taskwatch.model.event import Severity
-from taskwatch.model.outage import Kind, Outage, Place
+from taskwatch.model.outage import Kind, Outage, Place, thing_of
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.ledger import add_events
 
@@ -19,7 +21,7 @@ _PUT: Final = """
 INSERT INTO outages (id, kind, name, things, cause, severity, since, events, told)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (id) DO UPDATE SET
-    things = excluded.things, severity = excluded.severity, events = excluded.events, told = excluded.told
+    name = excluded.name, things = excluded.things, severity = excluded.severity, events = excluded.events, told = excluded.told
 """
 _END: Final = "DELETE FROM outages WHERE id = ?"
 
@@ -68,6 +70,23 @@ def tell(connection: apsw.Connection, subject: Subject, told: Routed) -> None:
         raise StaleStateError(f"{sequence} is not the next event about {subject.place.name}")
     _count(connection, subject, sequence)
     add_events(connection, subject.project, [told])
+
+
+def rename(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:
+    """Let outages speak of these receivers by their new names."""
+    things = {thing_of(old): thing_of(new) for old, new in renamed.items()}
+    for outage in every(connection):
+        place = outage.place
+        if place.kind is Kind.RECEIVER:
+            place = Place(place.kind, renamed.get(place.name, place.name))
+        moved = replace(
+            outage,
+            place=place,
+            things=frozenset(things.get(thing, thing) for thing in outage.things),
+            told=frozenset(renamed.get(name, name) for name in outage.told),
+        )
+        if moved != outage:
+            connection.execute(_PUT, _row(moved))
 
 
 def _count(connection: apsw.Connection, subject: Subject, sequence: int) -> None:

@@ -17,6 +17,7 @@ from taskwatch.model.delivery import (
     Retry,
 )
 from taskwatch.model.event import EventId
+from taskwatch.store import outages
 from taskwatch.store.instants import from_stored, to_stored
 
 DETAIL_BOUND: Final = 500  # characters of a failure that are kept
@@ -137,6 +138,7 @@ def _record_failure(
 def hand_over(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:
     """Give what waits for these receivers to those that go by the new names."""
     connection.executemany(_HAND_OVER, [(new, old) for old, new in renamed.items()])
+    outages.rename(connection, renamed)
 
 
 def removed(connection: apsw.Connection, served: frozenset[str]) -> list[RemovedReceiver]:

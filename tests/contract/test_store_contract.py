@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -10,10 +11,19 @@ from typing import Protocol
 import pytest
 
 from taskwatch.core.route import Hop
-from taskwatch.engine.ports import Ledger, Outbox, ProjectState, Routed, StaleStateError
+from taskwatch.engine.ports import (
+    Ledger,
+    OutageRecord,
+    Outbox,
+    ProjectState,
+    Routed,
+    StaleStateError,
+    Subject,
+)
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Queued, Reason, Retry
-from taskwatch.model.event import EventType
+from taskwatch.model.event import EventId, EventType, Severity
+from taskwatch.model.outage import Kind, Outage, Place, thing_of
 from taskwatch.model.project import Identity
 from taskwatch.model.task import Instance, Task
 from taskwatch.store.retention import Pruned
@@ -27,6 +37,11 @@ START = DeliveryId(0)
 class Store(Ledger, Outbox, Protocol):
     async def keep_freshness(self, observed: Mapping[int, datetime]) -> None: ...
     async def prune(self, before: datetime) -> Pruned: ...
+    async def outages(self) -> list[Outage]: ...
+    async def sequence(self, subject: Subject) -> int: ...
+    async def record_event(self, subject: Subject, told: Routed) -> None: ...
+    async def record_outage(self, record: OutageRecord) -> int | None: ...
+    async def hand_over(self, renamed: Mapping[str, str]) -> None: ...
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
@@ -503,3 +518,70 @@ async def test_a_task_that_changed_lately_is_kept_however_old_it_is(store: Store
     clock.seconds = timedelta(days=100).total_seconds()
     await store.commit(a_record(state, tasks=[a_known(a_task(status="Failed"))]))
     assert (await store.prune(T0)).tasks == 0
+
+
+# Outages
+
+
+def an_outage(name: str = "hook", *, told: str = "chat") -> Outage:
+    return Outage(
+        id=None,
+        place=Place(Kind.RECEIVER, name),
+        things=frozenset({thing_of(name)}),
+        cause="network",
+        severity=Severity.WARNING,
+        since=at(1),
+        events=(EventId("tw_1"),),
+        told=frozenset({told}),
+    )
+
+
+def down(event_id: str = "tw_1", *, sequence: int = 1, name: str = "hook") -> OutageRecord:
+    event = an_event(event_id, subject=name, type_=EventType.RECEIVER_DOWN, sequence=sequence)
+    outage = an_outage(name)
+    subject = Subject(place=outage.place, project=None)
+    told = Routed(event=event, job_id=None, hops=(Hop(receiver="chat", path="route"),))
+    return OutageRecord(outage=outage, is_over=False, subject=subject, told=told)
+
+
+async def test_an_outage_its_event_and_its_deliveries_are_one(opening: Opening) -> None:
+    async with opening() as store:
+        number = await store.record_outage(down())
+        assert await store.sequence(down().subject) == 1
+    async with opening() as store:
+        assert await store.outages() == [replace(an_outage(), id=number)]
+        (queued,) = await queue(store, "chat")
+        assert queued.event_id == "tw_1"
+        ended = replace(down("tw_2", sequence=2), outage=replace(an_outage(), id=number), is_over=True)
+        assert await store.record_outage(ended) is None
+        assert await store.outages() == []
+        assert await store.sequence(ended.subject) == 2
+
+
+@pytest.mark.parametrize("sequence", [1, 3])
+async def test_an_event_that_does_not_follow_upon_the_last_one_of_its_subject_is_refused_whole(
+    store: Store, sequence: int
+) -> None:
+    await store.record_outage(down())
+    with pytest.raises(StaleStateError):
+        await store.record_outage(down("tw_2", sequence=sequence))
+    assert len(await store.outages()) == 1
+    assert len(await queue(store, "chat")) == 1
+
+
+async def test_events_about_a_project_count_with_its_baseline(store: Store) -> None:
+    state = await store.enrol(PROD, "prod")
+    subject = Subject(place=Place(Kind.PROJECT, str(PROD)), project=state.key)
+    event = an_event("tw_1", subject=PROD.project_id, type_=EventType.PROJECT_DEGRADED)
+    await store.record_event(subject, Routed(event=event, job_id=None, hops=()))
+    assert (await store.enrol(PROD, "prod")).sequence == 1
+    with pytest.raises(StaleStateError):
+        await store.commit(a_record(state, sequence=1))
+    await store.commit(a_record(state, sequence=2))
+    assert await store.sequence(subject) == 2
+
+
+async def test_an_outage_of_a_renamed_receiver_goes_by_its_new_name(store: Store) -> None:
+    number = await store.record_outage(down())
+    await store.hand_over({"hook": "pipeline", "chat": "talk"})
+    assert await store.outages() == [replace(an_outage("pipeline", told="talk"), id=number)]

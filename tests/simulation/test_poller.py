@@ -538,6 +538,15 @@ class TestWhatIsMissing:
             assert await self.months(bench, 5, a_task("stays")) == []
             assert await self.months(bench, 15, a_task("a"), a_task("stays")) == []
 
+    @in_virtual_time
+    async def test_and_was_shown_between_two_censuses_is_not_gone(self) -> None:
+        # Found by seed 255 of the spine: a record that was back for a minute began no new count.
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        await self.months(bench, 20, a_task("stays"))
+        assert bench.source.asked[-2].known is not None
+        await self.months(bench, 0.5, a_task("a"), a_task("stays"))
+        assert await self.months(bench, 9, a_task("stays")) == []
+
     @pytest.mark.parametrize("flaw", [{"complete": False}, {"full": False}, {"clean": False}])
     @in_virtual_time
     async def test_from_less_than_whole_and_clean_lists_says_nothing(self, flaw: dict[str, bool]) -> None:

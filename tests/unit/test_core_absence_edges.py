@@ -13,7 +13,7 @@ def test_the_list_is_known_to_reach_back_29_days() -> None:
 
 
 def test_the_third_census_after_ten_minutes_is_enough() -> None:
-    before = {"job": Absence(since=0.0, censuses=2)}
+    before = {"job": Absence(since=0.0, censuses=2, believed_since=0.0, believed=2)}
     for now, gone in ((599.9, set[str]()), (600.0, {"job"})):
         found = take_census(before, expected={"job": T0}, shown=(), reach=T0, now=now)
         assert found.gone == gone
@@ -22,7 +22,7 @@ def test_the_third_census_after_ten_minutes_is_enough() -> None:
 @pytest.mark.parametrize(("now", "is_believed"), [(3599.9, False), (3600.0, True)])
 def test_a_list_that_shrank_is_believed_after_an_hour_to_the_second(now: float, *, is_believed: bool) -> None:
     tasks = dict.fromkeys((f"job-{number}" for number in range(11)), T0)
-    before = dict.fromkeys(tasks, Absence(since=0.0, censuses=2))
+    before = dict.fromkeys(tasks, Absence(since=0.0, censuses=2, believed_since=None, believed=0))
     found = take_census(before, expected=tasks, shown=(), reach=T0, now=now)
     assert (found.gone == tasks.keys()) is is_believed
 

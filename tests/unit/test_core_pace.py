@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from taskwatch.core.backoff import clamp_retry_after, delay
-from taskwatch.core.cadence import Cadence, next_due
+from taskwatch.core.cadence import Cadence, next_due, stretch
 from taskwatch.core.verdict import Refusal, refusal
 from taskwatch.model.delivery import Reason, Scope
 
@@ -14,6 +14,11 @@ from taskwatch.model.delivery import Reason, Scope
 def delays(failures: int, *, initial: float = 5.0, maximum: float = 3600.0) -> list[float]:
     rng = random.Random(7)
     return [delay(failures, initial=initial, maximum=maximum, rng=rng) for _ in range(2_000)]
+
+
+class Middle(random.Random):
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
 
 
 class TestBackoff:
@@ -33,6 +38,12 @@ class TestBackoff:
     @pytest.mark.parametrize("failures", [0, 33, 1_000_000])
     def test_is_defined_for_any_number_of_failures(self, failures: int) -> None:
         assert all(0.5 <= seconds <= 3600.0 for seconds in delays(failures))
+
+    def test_is_drawn_evenly_from_nothing_to_the_ceiling(self) -> None:
+        assert delay(8, initial=5.0, maximum=3600.0, rng=Middle()) == 320.0
+
+    def test_no_failure_yet_counts_as_one(self) -> None:
+        assert delays(0) == delays(1)
 
     @pytest.mark.parametrize(
         ("asked", "honoured"),
@@ -94,3 +105,15 @@ class TestCadence:
 
     def test_what_was_missed_is_not_made_up_for(self) -> None:
         assert next_due(due=100.0, interval=15.0, now=500.0) == 500.0
+
+    def test_late_is_later_where_intervals_are_stretched(self) -> None:
+        assert self.CADENCE.lateness(is_active=False, stretched=4.0) == 3 * 60.0 * 4.0
+
+    @pytest.mark.parametrize(
+        ("demand", "rate", "factor"),
+        [(0.0, 10.0, 1.0), (9.0, 10.0, 1.0), (18.0, 10.0, 2.0), (0.9, 0.25, 4.0)],
+    )
+    def test_intervals_grow_where_they_ask_for_more_than_nine_tenths_of_the_rate(
+        self, demand: float, rate: float, factor: float
+    ) -> None:
+        assert stretch(demand, rate) == factor

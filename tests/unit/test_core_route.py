@@ -1,4 +1,5 @@
 import pytest
+import re2
 
 from taskwatch.core.matchers import ATTRIBUTES, MatcherError, parse_matcher
 from taskwatch.core.route import Route, route
@@ -101,6 +102,22 @@ class TestMatchers:
         with pytest.raises(MatcherError, match="is not an RE2 pattern"):
             parse_matcher(f'task =~ "{pattern}"')
 
+    @pytest.mark.parametrize(
+        ("pattern", "why"), [("(", r"missing \): \("), ("a{2,1}", r"invalid repetition size: \{2,1\}")]
+    )
+    def test_what_re2_says_of_a_pattern_is_quoted_and_printed_nowhere(
+        self, pattern: str, why: str, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(MatcherError, match=rf"is not an RE2 pattern \({why}\); write one, or use ="):
+            parse_matcher(f'task =~ "{pattern}"')
+        assert capfd.readouterr() == ("", "")
+
+    def test_the_same_condition_read_twice_is_equal(self) -> None:
+        # A reload compares routes: what is equal did not change.
+        before = parse_matcher('task =~ "Backup.*"')
+        re2.purge()  # it keeps what it compiled, for a while
+        assert parse_matcher('task =~ "Backup.*"') == before
+
     def test_a_matcher_prints_as_it_is_written(self) -> None:
         assert str(parse_matcher('severity=~"a|b"')) == 'severity =~ "a|b"'
 
@@ -145,6 +162,10 @@ class TestRoutes:
             routes=(when('project = "a"', to=("one",)), when('severity = "info"', to=("two",))),
         )
         assert told(root, project="a", severity="info") == [("one", "route.routes[0]")]
+
+    def test_a_route_that_does_not_say_continue_does_not(self) -> None:
+        children = (Route(receivers=("one",)), Route(receivers=("two",)))
+        assert told(Route(receivers=("all",), routes=children)) == [("one", "route.routes[0]")]
 
     def test_every_matcher_of_a_route_must_be_met(self) -> None:
         root = Route(receivers=("all",), routes=(when('project = "a"', 'severity = "info"', to=("one",)),))
