@@ -1,8 +1,12 @@
-"""A store in memory that keeps the promises of a real one: all or nothing, and conditional on the revision."""
+"""A store in memory that keeps the promises of a real one: all or nothing, and conditional on the revision.
+
+`MemoryStore` is what a disk would hold. `Session` is how one process sees it: when the session is
+killed, nothing that the process still does reaches the store, and nothing returns to it.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -58,6 +62,7 @@ class Call(StrEnum):
     COMMIT = "commit"
     PENDING = "pending"
     BODY = "body"
+    HAND_OVER = "hand over"
     RECORD = "record"
 
 
@@ -175,6 +180,18 @@ class MemoryStore:
             case Retry():
                 item.poisoned, item.tried_seconds = outcome.poisoned, outcome.tried_seconds
 
+    async def hand_over(self, renamed: Mapping[str, str]) -> None:
+        await self._turn(Call.HAND_OVER)
+        self.rename(renamed)
+
+    def rename(self, renamed: Mapping[str, str]) -> None:
+        """Give what waits for receivers to those of the new names, in the order of recording."""
+        for old, new in renamed.items():
+            moved = self._pending.pop(old, {})
+            for item in moved.values():
+                item.receiver = new
+            self._pending[new] = dict(sorted({**self._pending.get(new, {}), **moved}.items()))
+
     def settle(self, item: StoredDelivery, state: DeliveryState) -> None:
         """Take a delivery out of the queue, as an outcome or an operator does."""
         item.state = state
@@ -201,3 +218,72 @@ class MemoryStore:
         self.deliveries[id_] = item
         self._pending.setdefault(receiver, {})[id_] = item
         return item
+
+
+class CrashPoint(StrEnum):
+    """Where a process dies, relative to what the disk holds."""
+
+    BEFORE_COMMIT = "before commit"
+    AFTER_COMMIT = "after commit"  # and before memory knows
+    BEFORE_RECORD = "before record"  # sent, not recorded
+    AFTER_RECORD = "after record"
+
+
+class Session:
+    """One process's connection to the store. It dies at the n-th passage of a crash point, if told to."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._at: tuple[CrashPoint, int] | None = None
+        self.died = asyncio.Event()
+
+    def die_at(self, point: CrashPoint, passage: int) -> None:
+        self._at = (point, passage)
+
+    def kill(self) -> None:
+        self.died.set()
+
+    async def enrol(self, identity: Identity, name: str) -> ProjectState:
+        await self._alive()
+        return await self._store.enrol(identity, name)
+
+    async def known(self, project: int, job_ids: Iterable[str]) -> dict[str, Known]:
+        await self._alive()
+        return await self._store.known(project, job_ids)
+
+    async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
+        await self._alive()
+        return await self._store.expected(project, since)
+
+    async def commit(self, record: PollRecord) -> None:
+        await self._pass(CrashPoint.BEFORE_COMMIT)
+        await self._store.commit(record)
+        await self._pass(CrashPoint.AFTER_COMMIT)
+
+    async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
+        await self._alive()
+        return await self._store.pending(receiver, after=after, limit=limit)
+
+    async def body(self, delivery: DeliveryId) -> bytes | None:
+        await self._alive()
+        return await self._store.body(delivery)
+
+    async def record(self, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
+        await self._pass(CrashPoint.BEFORE_RECORD)
+        await self._store.record(delivery, outcome, at)
+        await self._pass(CrashPoint.AFTER_RECORD)
+
+    async def hand_over(self, renamed: Mapping[str, str]) -> None:
+        await self._alive()
+        await self._store.hand_over(renamed)
+
+    async def _pass(self, point: CrashPoint) -> None:
+        if self._at is not None and self._at[0] is point:
+            self._at = (point, self._at[1] - 1)
+            if self._at[1] <= 0:
+                self.kill()
+        await self._alive()
+
+    async def _alive(self) -> None:
+        if self.died.is_set():
+            await asyncio.get_running_loop().create_future()  # a dead process gets no answer
