@@ -35,7 +35,6 @@ def record_of(number: int, project: int, revision: int) -> PollRecord:
         tasks=[a_known(a_task(f"job-{number}"))],
         events=[routed(event, "hook", "mail")],
         observed_at=None,
-        sequence=0,
     )
 
 
