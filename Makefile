@@ -31,7 +31,7 @@ GIVEN     = $(foreach name,UNIT_DIR LINK_DIR,$(if $(DESTDIR)$(filter-out file,$(
 may_write = test -n "$(1)" && test -w $(DESTDIR)$(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real bench soak man install lint style types imports lock lock-check clean
+.PHONY: help demo test test-real bench soak mutants man install lint style types imports lock lock-check clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ bench: .venv/.installed ## what a poll costs, as ratios measured in one run; ARG
 soak: .venv/.installed ## hours of seeds and kills; KILLS=5000 SEEDS=100000
 	@TASKWATCH_SEEDS=$(SEEDS) $(BIN)/pytest --timeout=0 tests/simulation $(ARGS)
 	@TASKWATCH_KILLS=$(KILLS) $(BIN)/pytest --timeout=0 -m real $(ARGS)
+
+mutants: .venv/.installed ## small mistakes in the pure core, one at a time: the tests must notice 90 % of them
+	@$(BIN)/python -m tests.mutation --record .venv/mutants.jsonl --least 90 $(ARGS)
 
 man: .venv/.installed ## write docs/taskwatch.1 from the commands' own help
 	@$(BIN)/python -m taskwatch.cli.manual >docs/taskwatch.1.new && mv docs/taskwatch.1.new docs/taskwatch.1
