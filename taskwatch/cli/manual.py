@@ -44,6 +44,10 @@ FILES: Final = (
         "Beside the store, its id: that a store is gone, or another one, is noticed by it.",
     ),
     ("taskwatch.db.lock", "Held by the running daemon. It is never deleted."),
+    (
+        "taskwatch.db.reserve",
+        "4 MiB of nothing: given up when the disk is full, so that what was sent can still be recorded.",
+    ),
     ("taskwatch.db.before-N", "The store as it was before an upgrade changed it to version N."),
     ("taskwatch.db.lost-TIME", "What `taskwatch state init` put aside."),
 )

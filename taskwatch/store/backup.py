@@ -17,7 +17,7 @@ from taskwatch.store.reader import connect, readable
 from taskwatch.store.schema import copy_to
 from taskwatch.store.upkeep import require_sound
 
-_ITS_OWN = (*SIDECARS, ".id", ".lock", ".new")
+_ITS_OWN = (*SIDECARS, ".id", ".lock", ".new", ".reserve")
 
 
 def backup(path: Path, target: Path) -> int:

@@ -18,6 +18,7 @@ from taskwatch.store.files import make_directory
 from taskwatch.store.instants import to_stored
 from taskwatch.store.lock import Role, StoreLock, acquire
 from taskwatch.store.opening import mark_clean, open_connection, translated
+from taskwatch.store.reserve import Reserve
 from taskwatch.store.retention import BATCH, Batch, Pruned
 from taskwatch.store.writer import Writer
 
@@ -61,7 +62,7 @@ class SqliteStore:
     async def commit(self, record: PollRecord) -> None:
         """Make all of it durable, or nothing. Raises StaleStateError or StoreFailedError."""
         now = self._clock.now()
-        await self._writer.write(lambda connection: ledger.commit(connection, record, at=now))
+        await self._writer.write(lambda connection: ledger.commit(connection, record, at=now), grows=True)
 
     async def outages(self) -> list[Outage]:
         """Return the outages that are not over, the oldest first."""
@@ -73,14 +74,14 @@ class SqliteStore:
 
     async def record_event(self, subject: Subject, told: Routed) -> None:
         """Make an event about no task durable. Raises StaleStateError or StoreFailedError."""
-        await self._writer.write(lambda connection: outages.tell(connection, subject, told))
+        await self._writer.write(lambda connection: outages.tell(connection, subject, told), grows=True)
 
     async def record_outage(self, record: OutageRecord) -> int | None:
         """Make what is told durable, or nothing; return the number of the outage, None once it is over.
 
         Raises StaleStateError or StoreFailedError.
         """
-        return await self._writer.write(lambda connection: outages.record(connection, record))
+        return await self._writer.write(lambda connection: outages.record(connection, record), grows=True)
 
     async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
         """Return pending deliveries with ids above `after`, in the order of recording."""
@@ -190,4 +191,6 @@ def open_store(path: Path, *, clock: Clock, role: Role = Role.DAEMON) -> SqliteS
         except BaseException:
             lock.release()
             raise
-    return SqliteStore(writer=Writer(connection), lock=lock, clock=clock)
+    reserve = Reserve(whole)
+    reserve.set_aside()
+    return SqliteStore(writer=Writer(connection, reserve=reserve), lock=lock, clock=clock)

@@ -4,6 +4,7 @@
 - A call that fails by itself (a constraint, an error of the domain) is rolled back alone. An error
   that may end the whole transaction (disk full, input and output, memory) fails the whole group,
   and nothing of the group is kept.
+- On a full disk calls that add to the store are refused; the others go on in the space that was reserved.
 - A disk that refuses to make a commit durable leaves unknown what it holds: the writer is lost, and
   refuses everything from then on.
 - A waiter that is cancelled changes nothing for the others, nor for its own call: that happens as a
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import apsw
 
@@ -44,6 +45,7 @@ _DAMAGE: Final = (apsw.CorruptError, apsw.NotADBError)
 class _Call:
     work: Callable[[apsw.Connection], Any]
     durable: bool
+    grows: bool
     waiter: "asyncio.Future[_Outcome]"
 
 
@@ -56,16 +58,29 @@ class _Outcome:
 _Answer = tuple[_Call, _Outcome]
 
 
+class Reserve(Protocol):
+    """Space for a full disk; `store.reserve` has the real one."""
+
+    is_spent: bool
+
+    def set_aside(self) -> None: ...
+
+    def spend(self) -> bool:
+        """Give the space to the disk; tell whether there was any left to give."""
+        ...
+
+
 class Writer:
     """Runs calls on the connection in a thread of its own; awaited from one event loop.
 
     `lost` is set once the disk refused a commit: whoever awaits it ends the process.
     """
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, *, reserve: Reserve) -> None:
         self.lost = asyncio.Event()
         self.commits = 0  # that became durable
         self._connection = connection
+        self._reserve = reserve
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._places = asyncio.Semaphore(PLACES)
         self._closing = False
@@ -81,13 +96,13 @@ class Writer:
         """What made the store unbelievable; None while it is not."""
         return self._loss
 
-    async def write(self, work: Callable[[apsw.Connection], T]) -> T:
-        """Run the work in a transaction; return once it is durable.
+    async def write(self, work: Callable[[apsw.Connection], T], *, grows: bool = False) -> T:
+        """Run the work in a transaction; return once it is durable. What `grows` the store waits on a full disk.
 
         Raises what the work raised, StoreFailedError if nothing of it was kept, StoreLostError if
         nobody can tell.
         """
-        value: T = await self._ask(work, durable=True)
+        value: T = await self._ask(work, durable=True, grows=grows)
         return value
 
     async def read(self, work: Callable[[apsw.Connection], T]) -> T:
@@ -103,13 +118,15 @@ class Writer:
             self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
-    async def _ask(self, work: Callable[[apsw.Connection], Any], *, durable: bool) -> Any:
+    async def _ask(
+        self, work: Callable[[apsw.Connection], Any], *, durable: bool, grows: bool = False
+    ) -> Any:
         await self._places.acquire()
         if self._closing:
             self._places.release()
             raise StoreFailedError("the store is closed")
         waiter: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Call(work=work, durable=durable, waiter=waiter))
+        self._queue.put(_Call(work=work, durable=durable, grows=grows, waiter=waiter))
         outcome = await waiter
         if outcome.error is not None:
             raise outcome.error
@@ -167,7 +184,25 @@ class Writer:
             return _Outcome(error=_told(error))
 
     def _commit(self, calls: Sequence[_Call]) -> list[_Answer]:
-        """Run the calls in one transaction. No answer is given before the commit is durable."""
+        if self._reserve.is_spent:
+            self._reserve.set_aside()
+        if not self._reserve.is_spent:
+            try:
+                return self._transact(calls)
+            except apsw.FullError:
+                self._reserve.spend()
+                self._shorten_log()
+        growing = [(call, _Outcome(error=_no_room())) for call in calls if call.grows]
+        try:
+            return growing + self._transact([call for call in calls if not call.grows])
+        except apsw.FullError as error:
+            return growing + [(call, _Outcome(error=_failed(error))) for call in calls if not call.grows]
+
+    def _transact(self, calls: Sequence[_Call]) -> list[_Answer]:
+        """Run the calls in one transaction. No answer is given before the commit is durable.
+
+        Raises apsw.FullError where the disk has no room for them; then nothing of them was kept.
+        """
         if not calls:
             return []
         if self._loss is not None:
@@ -213,7 +248,14 @@ class Writer:
             self._loss = error
         if self._loss is not None:
             return [(call, self._refusal()) for call in calls]
+        if isinstance(error, apsw.FullError):
+            raise error
         return [(call, _Outcome(error=_failed(error))) for call in calls]
+
+    def _shorten_log(self) -> None:
+        """Move SQLite's log into the store: the next commits take its place, and no more room."""
+        with suppress(apsw.Error):  # a reader may be in the way: then it grows a little further
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
     def _refusal(self) -> _Outcome:
         error = StoreLostError(f"what the store holds is unknown until it is opened anew: {self._loss}")
@@ -227,6 +269,12 @@ class Writer:
             elif self._farewell is not None:
                 self._farewell(self._connection)
         self._connection.close()
+
+
+def _no_room() -> StoreFailedError:
+    return StoreFailedError(
+        "the disk is full: nothing new is recorded until there is room again; what was sent is"
+    )
 
 
 def _told(error: Exception) -> Exception:

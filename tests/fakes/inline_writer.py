@@ -96,7 +96,7 @@ class _InlineWriter:
         self._disk = disk
         self._life = life
 
-    async def write(self, work: Callable[[apsw.Connection], T]) -> T:
+    async def write(self, work: Callable[[apsw.Connection], T], *, grows: bool = False) -> T:
         await self._life.survives(is_durable=False)
         await self._turn()
         value = self._done(work)

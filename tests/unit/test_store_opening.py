@@ -85,7 +85,7 @@ async def test_a_first_run_makes_the_store_and_its_directory_for_the_owner_alone
     store = opened(path)
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == dict.fromkeys(
-        (f"taskwatch.db{end}" for end in ("", "-wal", "-shm", ".id", ".lock")), 0o600
+        (f"taskwatch.db{end}" for end in ("", "-wal", "-shm", ".id", ".lock", ".reserve")), 0o600
     )
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     await store.close()
@@ -437,7 +437,7 @@ async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: P
     store = opened(tmp_path / "sub" / "taskwatch.db")
     await store.enrol(PROD, "prod")
     owners = {file.name: (file.stat().st_uid, file.stat().st_gid) for file in tmp_path.rglob("*")}
-    assert len(owners) == 6
+    assert len(owners) == 7
     assert set(owners.values()) == {(NOBODY, NOBODY)}
     await store.close()
 

@@ -344,7 +344,11 @@ async def test_what_is_left_is_put_aside_and_a_new_store_made(
     await made(path)
     old = sibling(path, ".id").read_text()
     loss(path)
-    left = {file.name: file.read_bytes() for file in path.parent.iterdir() if not file.name.endswith(".lock")}
+    left = {
+        file.name: file.read_bytes()
+        for file in path.parent.iterdir()
+        if not file.name.endswith((".lock", ".reserve"))
+    }
 
     renewal = begin_anew(path, by=ANNA, at=T0)
 
@@ -423,7 +427,7 @@ async def test_while_a_daemon_holds_the_store_nothing_is_moved(path: Path) -> No
         begin_anew(path, by=ANNA, at=T0)
     lock.release()
 
-    assert names(path) == ["taskwatch.db.id", "taskwatch.db.lock"]
+    assert names(path) == ["taskwatch.db.id", "taskwatch.db.lock", "taskwatch.db.reserve"]
 
 
 async def test_nothing_that_was_put_aside_is_overwritten(path: Path) -> None:

@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 from taskwatch.engine.ports import StaleStateError
 from taskwatch.errors import StoreFailedError, StoreLostError
 from taskwatch.store import writer as writer_module
+from taskwatch.store.reserve import BYTES, Reserve
 from taskwatch.store.writer import Writer
 from tests.fakes.faulty_disk import FaultyDisk, Gate, Step, faulty_disk, full, io_error
 
@@ -25,7 +28,9 @@ async def writer(disk: FaultyDisk, tmp_path: Path) -> AsyncIterator[Writer]:
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
     connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY CHECK (number >= 0), text BLOB)")
-    writer = Writer(connection)
+    reserve = Reserve(tmp_path / "numbers.db")
+    reserve.set_aside()
+    writer = Writer(connection, reserve=reserve)
     yield writer
     disk.heal()
     await writer.close(nothing)
@@ -202,6 +207,76 @@ async def test_a_store_that_was_full_goes_on_when_there_is_room(writer: Writer, 
     await writer.read(lambda connection: connection.pragma("max_page_count", 100_000))
     assert await writer.write(insert(1, size=1_000_000)) == 1
     assert on_disk(tmp_path) == [1, 2]
+
+
+def reserve_of(tmp_path: Path) -> Path:
+    return tmp_path / "numbers.db.reserve"
+
+
+@pytest.fixture
+def crowded(disk: FaultyDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Fill the disk to the last byte: there is room for a write only when the reserve is given up."""
+
+    def fault(step: Step, _: int) -> None:
+        if step is Step.WRITE and reserve_of(tmp_path).exists():
+            raise full()
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    disk.fault = fault
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("writer")
+def test_space_is_set_aside_while_there_is_some(tmp_path: Path) -> None:
+    assert reserve_of(tmp_path).stat().st_blocks * 512 >= BYTES
+
+
+@pytest.mark.usefixtures("crowded")
+async def test_on_a_full_disk_what_grows_the_store_waits_and_the_rest_goes_on(
+    writer: Writer, tmp_path: Path
+) -> None:
+    async with Held(writer):
+        growing = asyncio.create_task(writer.write(insert(1), grows=True))
+        noted = asyncio.create_task(writer.write(insert(2)))
+    with pytest.raises(StoreFailedError, match="the disk is full: nothing new is recorded"):
+        await growing
+    assert await noted == 2
+    assert await writer.write(insert(3)) == 3
+    with pytest.raises(StoreFailedError, match="the disk is full"):
+        await writer.write(insert(4), grows=True)
+    assert on_disk(tmp_path) == [2, 3]
+    assert not reserve_of(tmp_path).exists()
+
+
+async def test_once_there_is_room_again_it_is_set_aside_first(
+    writer: Writer, disk: FaultyDisk, tmp_path: Path, crowded: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StoreFailedError):
+        await writer.write(insert(1), grows=True)
+    crowded.undo()
+    disk.heal()
+    assert await writer.write(insert(1), grows=True) == 1
+    assert reserve_of(tmp_path).stat().st_size == BYTES
+    assert on_disk(tmp_path) == [1]
+
+
+async def test_a_disk_that_knows_no_reserve_is_used_without_one(
+    writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: FaultyDisk
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unknown)
+    disk.fail_each(Step.WRITE, full)
+    with pytest.raises(StoreFailedError):
+        await writer.write(insert(1))
+    disk.heal()
+    assert await writer.write(insert(1), grows=True) == 1
+    assert not reserve_of(tmp_path).exists()
+    assert on_disk(tmp_path) == [1]
 
 
 async def test_a_disk_that_is_full_at_the_commit_fails_the_group_and_no_more(
