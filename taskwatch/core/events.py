@@ -339,7 +339,7 @@ def _named(word: Word) -> str:
         return f"The receiver {word.place.name}"
     names = [project.name for project in word.projects]
     shown = ", ".join(names[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more projects"
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
 
 
 def _summary(transition: Transition, kind: EventType) -> str:

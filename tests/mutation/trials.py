@@ -22,6 +22,7 @@ _SHARED: Final = {
     "events": (
         "tests/unit/test_core_events.py",
         "tests/unit/test_core_event_edges.py",
+        "tests/unit/test_core_outage_events.py",
         "tests/property/test_events.py",
     ),
     "matchers": ("tests/unit/test_core_route.py", "tests/property/test_route.py"),

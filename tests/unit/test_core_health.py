@@ -5,6 +5,7 @@ import pytest
 
 from taskwatch.core.health import (
     CRITICAL_SECONDS,
+    DOWN_SECONDS,
     PARTIAL_SECONDS,
     Begins,
     Ends,
@@ -55,6 +56,10 @@ def test_patience_is_three_intervals_and_at_least_five_minutes(interval: float, 
     assert patience(interval) == seconds
 
 
+def test_the_times_are_those_that_users_are_told() -> None:
+    assert (CRITICAL_SECONDS, DOWN_SECONDS, PARTIAL_SECONDS) == (3600.0, 900.0, 300.0)
+
+
 class TestItBegins:
     def test_when_patience_is_at_its_end_and_not_before(self) -> None:
         assert judged(ill={"a": ailing()}, now=299.9) == []
@@ -88,6 +93,15 @@ class TestItBegins:
         (step,) = judged(outage, ill={"a": ailing(), "b": ailing()})
         assert step == Begins(outage=outage, place=HOST, things=("b",), severity=CRITICAL)
 
+    def test_and_not_by_what_another_cause_stopped(self) -> None:
+        elsewhere = an_outage("a", place=Place(Kind.LOGIN, "otc"), severity=CRITICAL)
+        (step,) = judged(elsewhere, ill={"b": ailing()})
+        assert step == Begins(outage=None, place=HOST, things=("b",), severity=WARNING)
+
+    def test_critical_for_all_where_one_does_not_pass_by_itself(self) -> None:
+        (step,) = judged(ill={"a": ailing(lasting=True), "b": ailing()})
+        assert step == Begins(outage=None, place=HOST, things=("a", "b"), severity=CRITICAL)
+
     def test_never_twice_for_what_was_told_whatever_the_cause_is_now(self) -> None:
         assert judged(an_outage("a"), ill={"a": ailing(Place(Kind.PROJECT, "a"))}, now=3000.0) == []
 
@@ -106,6 +120,19 @@ class TestItGrowsWorse:
         outage = an_outage("a")
         (step,) = judged(outage, ill={"a": ailing(lasting=True)}, now=301.0)
         assert step == Begins(outage=outage, place=HOST, things=("a",), severity=CRITICAL)
+
+    def test_an_hour_after_it_was_known_whatever_the_clock_says(self) -> None:
+        outage = an_outage("a")
+        for seconds, steps in ((CRITICAL_SECONDS - 1, 0), (CRITICAL_SECONDS, 1)):
+            known = Open(outage=outage, known_since=5000.0)
+            now = 5000.0 + seconds
+            found = judge([known], watched=["a"], ailing={"a": ailing()}, well={}, now=now)
+            assert len(found) == steps
+
+    def test_for_all_where_the_login_of_one_is_refused(self) -> None:
+        outage = an_outage("a", "b")
+        (step,) = judged(outage, ill={"a": ailing(lasting=True), "b": ailing()}, now=301.0)
+        assert step == Begins(outage=outage, place=HOST, things=("a", "b"), severity=CRITICAL)
 
     def test_by_what_still_fails_only(self) -> None:
         outage = an_outage("a", "b", "c")
@@ -132,6 +159,12 @@ class TestItEnds:
         assert judged(outage, ill={"b": ailing()}, well={"a": 1000.0}, now=now) == [
             Ends(outage=outage, things=("a",), is_over=False)
         ]
+
+    def test_in_part_five_minutes_after_the_first_of_those_that_work(self) -> None:
+        outage = an_outage("a", "b", "c")
+        well = {"a": 1000.0, "b": 1200.0}
+        steps = judged(outage, ill={"c": ailing()}, well=well, now=1000.0 + PARTIAL_SECONDS)
+        assert steps == [Ends(outage=outage, things=("a", "b"), is_over=False)]
 
     def test_never_by_what_was_not_tried_yet(self) -> None:
         assert judged(an_outage("a"), now=100_000.0) == []
