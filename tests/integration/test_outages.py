@@ -196,7 +196,7 @@ async def test_one_cause_for_many_projects_is_one_event_that_names_them(scene: M
         await run.lives(60)
     degraded, recovered = at.events()
     assert (degraded.project, degraded.subject) == (None, HOST)
-    assert degraded.summary == f"a, b, c, d, e and 2 more projects cannot be read: {HOST} does not answer"
+    assert degraded.summary == f"a, b, c, d, e and 2 more cannot be read: {HOST} does not answer"
     assert [project["name"] for project in at.data(0)["projects"]] == list("abcdefg")
     assert at.data(0)["host"] == HOST
     assert (recovered.type, recovered.subject, recovered.sequence) == (
