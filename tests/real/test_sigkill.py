@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -12,11 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 import taskwatch
+from tests.fakes.commands import until
 from tests.fakes.daemon import Daemon
 from tests.fakes.oracle import violations
 from tests.fakes.tasks_endpoint import Row, TasksEndpoint, row
+from tests.fakes.watched import pid_of, watched
 from tests.fakes.webhook_sink import Behaviour, WebhookSink, accept, answer, hang, hang_up
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
@@ -181,6 +185,32 @@ async def test_after_random_kills_under_load_nothing_is_lost_nothing_false_and_o
             "a fresh change at every receiver",
             seconds=10.0,
         )
+
+
+async def test_a_kill_between_a_2xx_and_its_record_makes_one_copy_of_the_same_id_and_bytes(
+    tmp_path: Path,
+) -> None:
+    async with watched(tmp_path) as place:
+        place.begin("job")
+        place.configure()
+        async with place.daemon() as daemon:
+            await place.baseline(daemon)
+
+            async def take_and_kill(_: web.Request) -> web.StreamResponse:
+                os.kill(pid_of(daemon), signal.SIGSTOP)  # what it is answered from now on it never reads
+                return web.Response(status=204)
+
+            place.sink.choose = lambda: take_and_kill
+            place.end("job")
+            await until(lambda: len(place.sink.posts) == 2, "the failure", said=daemon.said)
+            await asyncio.sleep(0.2)  # the answer is on its way
+            await daemon.kill()
+        place.sink.choose = lambda: accept
+        async with place.daemon() as daemon:
+            await place.told(daemon)
+            await asyncio.sleep(1.0)
+        _, first, second = place.sink.posts
+        assert (first.id, first.body) == (second.id, second.body)
 
 
 ACKNOWLEDGE_FIRST = (
