@@ -66,13 +66,17 @@ class Life:
     def __init__(self) -> None:
         self.died = asyncio.Event()
         self._death: Death | None = None
-        self._writes = 0
+        self._steps = {False: 0, True: 0}  # writes that began, and those that became durable
 
     def dies_at(self, death: Death) -> None:
-        self._death, self._writes = death, 0
+        self._death, self._steps = death, {False: 0, True: 0}
 
     def kill(self) -> None:
         self.died.set()
+
+    @property
+    def writes(self) -> int:
+        return self._steps[True]
 
     async def goes_on(self) -> None:
         if self.died.is_set():
@@ -80,8 +84,8 @@ class Life:
 
     async def survives(self, *, is_durable: bool) -> None:
         """Die here, if this is the write."""
-        self._writes += not is_durable
-        if self._death == Death(write=self._writes, is_durable=is_durable):
+        self._steps[is_durable] += 1
+        if self._death == Death(write=self._steps[is_durable], is_durable=is_durable):
             self.kill()
         await self.goes_on()
 

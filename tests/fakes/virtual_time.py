@@ -34,11 +34,16 @@ class _LeapingSelector(selectors.SelectSelector):
     def __init__(self) -> None:
         super().__init__()
         self.time = _START
-        self._turns = 0
+        self.turns = 0
+        self.alarm: tuple[int, Callable[[], None]] | None = None
+        self._turns = 0  # since time passed
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
             raise DeadlockError("nothing is scheduled and nothing is ready: every task waits for ever")
+        self.turns += 1
+        if self.alarm is not None and self.alarm[0] == self.turns:
+            self.alarm[1]()
         if timeout > 0:
             self.time += timeout
             self._turns = 0
@@ -61,6 +66,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._leaping.time
+
+    @property
+    def turns(self) -> int:
+        """How often the loop has turned: at each turn whatever is ready gets as far as its next await."""
+        return self._leaping.turns
+
+    def at_turn(self, turn: int, callback: Callable[[], None]) -> None:
+        """Call this once, between two turns of the loop."""
+        self._leaping.alarm = (turn, callback)
 
 
 class VirtualClock:

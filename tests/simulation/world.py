@@ -30,7 +30,7 @@ from taskwatch.store import outbox
 from tests.fakes.builders import a_listing, a_project, a_task, at, everything_to, quiet_log, some_rules
 from tests.fakes.inline_writer import Death, Disk, Life, open_inline
 from tests.fakes.scripted_notifier import no_connection, server_error, throttled
-from tests.fakes.virtual_time import VirtualClock, virtual_clock
+from tests.fakes.virtual_time import VirtualClock, VirtualTimeLoop, virtual_clock
 
 POLLS: Final = 80
 INTERVAL: Final = 15.0
@@ -305,6 +305,7 @@ class Process:
 
     def __init__(self, world: "World", clock: VirtualClock) -> None:
         self.life = Life()
+        self.is_cancelled = False
         self._world = world
         self._store = open_inline(world.disk, self.life, clock=clock)
         self._reloads: set[asyncio.Task[None]] = set()
@@ -389,9 +390,20 @@ class Process:
         died = asyncio.create_task(self.life.died.wait())
         turn = asyncio.create_task(self._turn())
         await asyncio.wait([died, turn], return_when=asyncio.FIRST_COMPLETED)
-        if turn.done():
+        if turn.done() and not turn.cancelled():
             turn.result()
+        self.is_cancelled = turn.cancelled()
         died.cancel()
+
+    def cancel(self) -> None:
+        """Cancel all that runs, wherever it stands. What records what has happened is nobody's to cancel."""
+        for task in asyncio.all_tasks() - {self._world.main}:
+            if not task.get_name().startswith("record"):
+                task.cancel()
+
+    async def ends(self) -> None:
+        """Wait until all that was cancelled has ended."""
+        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
     async def dies(self) -> None:
         """Forget everything, at once: whoever still runs gets no further."""
@@ -432,6 +444,15 @@ class World:
         default_factory=lambda: {name: name for name in RECEIVERS}
     )  # as configured now
     deaths: int = 0
+    cancellations: int = 0
+    first_death: Death | None = None  # of the first process, besides those that the weather brings
+    # Before all was healed:
+    calls: int = 0  # of the store
+    writes: int = 0  # of the last process
+    turns: int = 0  # of the loop
+    heals: int = 0  # polls without faults at the end; 0: as many as the worst fault needs
+    main: asyncio.Task[Any] | None = None  # that of the world itself
+    _alive: Process = field(init=False)
     reloads: int = 0
     baseline_at: datetime | None = None  # by the cloud's clock, of which that of the host knows nothing
     lost_at: dict[str, int] = field(
@@ -441,7 +462,10 @@ class World:
 
     async def live(self) -> None:
         clock = virtual_clock()
+        self.main = asyncio.current_task()
         process = self._process(clock)
+        if self.first_death is not None:
+            process.life.dies_at(self.first_death)
         for number in range(self.polls):
             self.cloud.advance()
             self._trouble(process, clock, number)
@@ -454,6 +478,13 @@ class World:
                 self.deaths += 1
                 await process.dies()
                 process = self._process(clock)
+            elif process.is_cancelled:
+                self.cancellations += 1
+                await process.ends()
+                process = self._process(clock)
+        self.calls, self.writes = self.disk.calls, process.life.writes
+        loop = asyncio.get_running_loop()
+        self.turns = loop.turns if isinstance(loop, VirtualTimeLoop) else 0
         await process.dies()
         await self._heal(self._process(clock))
 
@@ -467,7 +498,7 @@ class World:
             self.baseline_at = at(self.cloud.step)
         for number in range(SHRUNK_POLLS):
             await process.lives_until_the_next_poll()
-            if number > HEALED_POLLS and process.watch.ailment is None:
+            if number > (self.heals or HEALED_POLLS) and process.watch.ailment is None:
                 break
         await asyncio.sleep(60)
         self.fresh = self.cloud.fresh_failure()
@@ -487,7 +518,12 @@ class World:
             waiting = self.disk.rows("SELECT DISTINCT receiver FROM deliveries WHERE state = 'pending'")
             former = {found for (found,) in waiting if found.startswith(name) and found != now}
             outbox.hand_over(self.disk.connection, dict.fromkeys(former, now))
-        return Process(self, clock)
+        self._alive = Process(self, clock)
+        return self._alive
+
+    def cancel(self) -> None:
+        """Cancel all that the process does at this moment."""
+        self._alive.cancel()
 
     def _trouble(self, process: Process, clock: VirtualClock, number: int) -> None:
         rng, weather = self.rng, self.weather

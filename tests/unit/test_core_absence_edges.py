@@ -32,3 +32,13 @@ def test_a_task_that_began_where_the_list_begins_is_young(seconds: int, *, shrin
     began = T0 + timedelta(seconds=seconds)
     tasks = dict.fromkeys((f"job-{number}" for number in range(11)), began)
     assert take_census({}, expected=tasks, shown=(), reach=T0, now=0.0).shrinks is shrinks
+
+
+def test_a_census_that_is_not_believed_counts_for_the_hour_only() -> None:
+    tasks = dict.fromkeys((f"job-{number}" for number in range(30)), T0)
+    left = list(tasks)[12:]
+    first = take_census({}, expected=tasks, shown=left, reach=T0, now=5.0)
+    second = take_census(first.absences, expected=tasks, shown=left, reach=T0, now=50.0)
+    for found, censuses in ((first, 1), (second, 2)):
+        once = Absence(since=5.0, censuses=censuses, believed_since=None, believed=0)
+        assert found.absences == dict.fromkeys(list(tasks)[:12], once)
