@@ -1,17 +1,38 @@
 """The oracle of the simulation: what was told of a world, held against what was true in it.
 
-Each returns the broken promises, a line each; none is the only good answer.
+Each judge returns the broken promises; none is the only good answer.
 """
 
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
 from tests.simulation.world import GONE_POLLS, STALE_POLLS, World
 
 SHRINKING = 0.02  # of the tasks at each poll: so many are away in the end that the list shrinks by itself
+
+
+class Kind(StrEnum):
+    """Which promise is broken."""
+
+    LOST = "lost"
+    FALSE = "false"
+    ORDER = "out of order"
+    STORE = "store"
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A promise that does not hold in a world."""
+
+    kind: Kind
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +56,10 @@ class Chain:
     sequences: list[int] = field(default_factory=list)
 
 
-def verdict(world: World) -> list[str]:
+def verdict(world: World) -> list[Broken]:
     """Return every broken promise of this world."""
     judges = (_chains, _losses, _silence, _outages, _deliveries, _health_of_the_store)
-    return [f"seed {world.seed}: {found}" for judge in judges for found in judge(world)]
+    return [found for judge in judges for found in judge(world)]
 
 
 def recorded(world: World) -> list[Recorded]:
@@ -70,7 +91,7 @@ def _by_task(world: World) -> dict[str, Chain]:
     return chains
 
 
-def _chains(world: World) -> Iterator[str]:
+def _chains(world: World) -> Iterator[Broken]:
     """Per task: no hole, nothing that was not so and was not served, in that order, up to the last status."""
     held = dict(world.disk.rows("SELECT job_id, status FROM tasks"))
     for job_id, chain in _by_task(world).items():
@@ -78,27 +99,27 @@ def _chains(world: World) -> Iterator[str]:
         moves = chain.moves
         story = f"{job_id}: told {[(move['from'], move['to']) for move in moves]}, true {work.statuses}"
         if chain.sequences != list(range(1, len(chain.sequences) + 1)):
-            yield f"lost or out of order, sequences {chain.sequences}; {story}"
+            yield Broken(Kind.ORDER, f"lost or out of order, sequences {chain.sequences}; {story}")
         if work.deleted_at is None and held.get(job_id) != work.last.status:
-            yield f"known as {held.get(job_id)}; {story}"
+            yield Broken(Kind.LOST, f"known as {held.get(job_id)}; {story}")
         if not moves:
             continue
         if moves[-1]["to"] != held[job_id]:
-            yield f"last told is not what is known, {held[job_id]}; {story}"
+            yield Broken(Kind.LOST, f"last told is not what is known, {held[job_id]}; {story}")
         if any(before["to"] != after["from"] for before, after in pairwise(moves)):
-            yield f"a hole; {story}"
+            yield Broken(Kind.LOST, f"a hole; {story}")
         first = 1 if moves[0]["from"] is None else 2  # the baseline's status was revision 1
         if [move["revision"] for move in moves] != list(range(first, first + len(moves))):
-            yield f"revisions; {story}"
+            yield Broken(Kind.ORDER, f"revisions; {story}")
         known = [status for status in (moves[0]["from"], *(move["to"] for move in moves)) if status]
         served = [status for served_id, status in world.cloud.served if served_id == job_id]
         if not _is_subsequence(known, work.statuses):
-            yield f"told what never was; {story}"
+            yield Broken(Kind.FALSE, f"told what never was; {story}")
         if not _is_subsequence(known, served):
-            yield f"told what was not served; {story}"
+            yield Broken(Kind.FALSE, f"told what was not served; {story}")
 
 
-def _losses(world: World) -> Iterator[str]:
+def _losses(world: World) -> Iterator[Broken]:
     """A task is told gone when its record was away for ten minutes, and always in the end."""
     held = {
         job_id: (is_open, gone)
@@ -111,14 +132,14 @@ def _losses(world: World) -> Iterator[str]:
             step = world.lost_at[loss.id]
             away = range(step - GONE_POLLS + STALE_POLLS + 1, step - STALE_POLLS)
             if not all(work.is_hidden(moment) or moment in world.weather.shrunk for moment in away):
-                yield f"{job_id} was told gone in step {step}, and was there"
+                yield Broken(Kind.FALSE, f"{job_id} was told gone in step {step}, and was there")
         if work.deleted_at is None and is_gone:
-            yield f"{job_id} counts as gone, and is there"
+            yield Broken(Kind.FALSE, f"{job_id} counts as gone, and is there")
         if work.deleted_at is not None and is_open and not (is_gone and chain.losses):
-            yield f"{job_id} was deleted, and nobody was told"
+            yield Broken(Kind.LOST, f"{job_id} was deleted, and nobody was told")
 
 
-def _silence(world: World) -> Iterator[str]:
+def _silence(world: World) -> Iterator[Broken]:
     """Only what had begun before the baseline, or was deleted, may have no beginning among the events."""
     assert world.baseline_at is not None
     for job_id, chain in _by_task(world).items():
@@ -127,35 +148,37 @@ def _silence(world: World) -> Iterator[str]:
         assert created_at is not None
         has_begun = bool(chain.moves) and chain.moves[0]["from"] is None
         if not has_begun and created_at > world.baseline_at and work.deleted_at is None:
-            yield f"{job_id} began and nobody was told"
+            yield Broken(Kind.LOST, f"{job_id} began and nobody was told")
 
 
-def _outages(world: World) -> Iterator[str]:
+def _outages(world: World) -> Iterator[Broken]:
     """What was told to be out is told to be over, once; and what is no outage is not told."""
     if left := world.disk.rows("SELECT kind, name FROM outages"):
-        yield f"still out: {left}"
+        yield Broken(Kind.LOST, f"still out: {left}")
     events = [event for event in recorded(world) if event.job_id is None]
     sequences: dict[str, list[int]] = {}
     for event in events:
         sequences.setdefault(event.subject, []).append(event.sequence)
     for subject, numbers in sequences.items():
         if numbers != list(range(1, len(numbers) + 1)):
-            yield f"events about {subject} have the sequences {numbers}"
+            yield Broken(Kind.ORDER, f"events about {subject} have the sequences {numbers}")
     told = [event.id for event in events if event.kind in {"project.degraded", "receiver.down"}]
     ended = [id_ for event in events if event.kind.endswith(".recovered") for id_ in event.data["resolves"]]
     if sorted(told) != sorted(ended):
-        yield f"{len(told)} outages were told and {len(ended)} to be over"
+        yield Broken(Kind.LOST, f"{len(told)} outages were told and {len(ended)} to be over")
     degraded = [
         event for event in events if event.kind == "project.degraded" and event.data["cause"] != "login"
     ]
     windows = bool(world.weather.down) + bool(world.weather.shrunk)
     if len(degraded) > windows and world.weather.hides < SHRINKING:
-        yield f"{len(degraded)} outages of the project were told, and there were {windows}"
+        yield Broken(
+            Kind.FALSE, f"{len(degraded)} outages of the project were told, and there were {windows}"
+        )
     if any(event.kind == "receiver.down" for event in events) and len(world.weather.chat_down) <= GONE_POLLS:
-        yield "a receiver was told down that had not been for long"
+        yield Broken(Kind.FALSE, "a receiver was told down that had not been for long")
 
 
-def _deliveries(world: World) -> Iterator[str]:
+def _deliveries(world: World) -> Iterator[Broken]:
     """Each event at each receiver that it was for; per subject in order; the same id never with other bytes."""
     events = {event.id: event for event in recorded(world)}
     rows = world.disk.rows(
@@ -164,34 +187,34 @@ def _deliveries(world: World) -> Iterator[str]:
     for name, receiver in world.receivers.items():
         mine = {id_: (body, state) for id_, body, owner, state in rows if owner.startswith(name)}
         if left := {state for _, state in mine.values()} - {"delivered"}:
-            yield f"{name}: deliveries are {left}"
+            yield Broken(Kind.LOST, f"{name}: deliveries are {left}")
         everywhere = {event.id for event in events.values() if event.job_id is not None}
         if missing := everywhere - mine.keys():
-            yield f"{name}: {len(missing)} events of tasks were not for it"
+            yield Broken(Kind.LOST, f"{name}: {len(missing)} events of tasks were not for it")
         firsts = list(dict.fromkeys(message.event_id for message in receiver.taken))
         if lost := mine.keys() - set(firsts):
-            yield f"{name}: lost {sorted(lost)}"
+            yield Broken(Kind.LOST, f"{name}: lost {sorted(lost)}")
         if invented := set(firsts) - mine.keys():
-            yield f"{name}: invented {sorted(invented)}"
+            yield Broken(Kind.FALSE, f"{name}: invented {sorted(invented)}")
         if any(
             mine[message.event_id][0] != message.body
             for message in receiver.taken
             if message.event_id in mine
         ):
-            yield f"{name}: other bytes under the same id"
+            yield Broken(Kind.FALSE, f"{name}: other bytes under the same id")
         last: dict[str, int] = {}
         for event in (events[event_id] for event_id in firsts if event_id in events):
             if event.sequence <= last.get(event.subject, 0):
-                yield f"{name}: {event.subject} out of order"
+                yield Broken(Kind.ORDER, f"{name}: {event.subject} out of order")
             last[event.subject] = event.sequence
         if world.fresh not in {event.subject for event in events.values() if event.id in firsts}:
-            yield f"{name}: a fresh change did not arrive when the faults had ended"
+            yield Broken(Kind.LOST, f"{name}: a fresh change did not arrive when the faults had ended")
 
 
-def _health_of_the_store(world: World) -> Iterator[str]:
+def _health_of_the_store(world: World) -> Iterator[Broken]:
     found = world.disk.rows("PRAGMA integrity_check")
     if found != [("ok",)] or world.disk.rows("PRAGMA foreign_key_check"):
-        yield f"the store: {found}"
+        yield Broken(Kind.STORE, f"the store: {found}")
 
 
 def _is_subsequence(part: Iterable[str], whole: Iterable[str]) -> bool:

@@ -26,7 +26,7 @@ def test_no_change_is_lost_and_none_is_invented(seed: int) -> None:
     found = verdict(lived(seed))
     assert not found, "\n".join(
         [
-            *found,
+            *map(str, found),
             f"replay: TASKWATCH_SEED={seed} TASKWATCH_SEEDS=1 make test ARGS=tests/simulation/test_spine.py",
         ]
     )

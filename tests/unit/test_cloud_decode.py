@@ -15,42 +15,9 @@ from taskwatch.cloud.decode import MAX_TEXT, Row, decode_job, decode_page, to_ta
 from taskwatch.cloud.errors import Asked
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.task import Instance, Task
+from tests.fakes.fuzzed_bodies import DOCUMENTED, fuzzed
 
 ASKED = Asked(host="gaussdb.example", credential="the token")
-
-# Word for word the example of the service's documentation.
-DOCUMENTED = """\
-{
-  "tasks" : [ {
-    "instance_info" : {
-      "instance_id" : "ce2dce50f365430abe161bab79495a6ein14",
-      "instance_name" : "gauss-6568-zzh",
-      "instance_status" : "creating"
-    },
-    "job_id" : "03bc055a-135c-4245-8bd8-b0bc6d3350b3",
-    "name" : "CreateGaussDBV5Instance",
-    "status" : "Failed",
-    "process" : null,
-    "fail_reason" : "An exception occurs when the ECS processes services.",
-    "created_at": "2022-08-05T08:15:07+0800",
-    "ended_at": "2022-08-09T03:06:52+0800"
-  }, {
-    "instance_info" : {
-      "instance_id" : "20ba433bd7ee40da9cf35064f04f9e4cin14",
-      "instance_name" : "gauss-7875-lt-m",
-      "instance_status" : "deleted"
-    },
-    "job_id" : "2cc16e0b-75ab-4a28-9453-16517e990bba",
-    "name" : "DeleteGaussDBV5Instance",
-    "status" : "Completed",
-    "process" : null,
-    "fail_reason" : null,
-    "created_at": "2022-08-06T09:15:07+0800",
-    "ended_at": "2022-08-10T03:06:52+0800"
-  } ],
-  "total_count" : 2
-}
-"""
 
 
 def _page(*tasks: object, **more: object) -> bytes:
@@ -350,16 +317,9 @@ def test_a_bad_neighbour_does_not_change_what_a_good_row_is() -> None:
 
 def test_5000_fuzzed_bodies_neither_crash_nor_make_up_a_task() -> None:
     rng = random.Random(20260805)
-    source = DOCUMENTED.encode()
-    junk = [b"", b"\x00", b"\xff", b'"', b"{", b"[", b"]", b"}", b",", b"\\ud800", b"1e999", b"NaN", b"null"]
-    known = {row.job_id for row in decode_page(source, ASKED).rows}
     for _ in range(5000):
-        body = bytearray(source)
-        for _ in range(rng.randint(1, 4)):
-            at = rng.randrange(len(body))
-            body[at : at + rng.choice([0, 1, 1, 5, 60])] = rng.choice([*junk, bytes([rng.randrange(256)])])
         try:
-            page = decode_page(bytes(body), ASKED)
+            page = decode_page(fuzzed(rng), ASKED)
         except CloudError as error:
             assert error.cause is CloudCause.BAD_ANSWER  # noqa: PT017  # most of them are refused, and rightly
             continue
@@ -368,7 +328,6 @@ def test_5000_fuzzed_bodies_neither_crash_nor_make_up_a_task() -> None:
             assert task.job_id
             assert task.status
             _assert_encodable(row)
-    assert known  # the source itself was good
 
 
 def _assert_encodable(row: Row) -> None:
