@@ -14,8 +14,6 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-anno
            --no-emit-index-url --no-emit-find-links pyproject.toml
 # What tests and checks need; of that what a host installs, without and with every extra.
 LOCKS   := requirements-dev.lock requirements.lock requirements-all.lock
-KILLS   ?= 5000
-SEEDS   ?= 100000
 
 # `make install` puts all it makes below PREFIX, the unit into UNIT_DIR, and into LINK_DIR links for shells and man;
 # into the last two where they may be written. Those that were given are made, and must be writable. Empty: nowhere.
@@ -48,9 +46,8 @@ test-real: .venv/.installed ## the tests with real parts: processes that are kil
 bench: .venv/.installed ## what a poll costs, as ratios measured in one run; ARGS="--polls 500 --rounds 2" for a short one
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-soak: .venv/.installed ## hours of seeds and kills; KILLS=5000 SEEDS=100000
-	@TASKWATCH_SEEDS=$(SEEDS) $(BIN)/pytest --timeout=0 tests/simulation $(ARGS)
-	@TASKWATCH_KILLS=$(KILLS) $(BIN)/pytest --timeout=0 -m real $(ARGS)
+soak: .venv/.installed ## hours of seeds, kills, bodies and weeks, from where it was stopped; ARGS="--seeds 20000 --kills 1000"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 mutants: .venv/.installed ## small mistakes in the pure core, one at a time: the tests must notice 90 % of them
 	@$(BIN)/python -m tests.mutation --record .venv/mutants.jsonl --least 90 $(ARGS)

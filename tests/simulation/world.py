@@ -307,7 +307,7 @@ class Process:
         self.life = Life()
         self.is_cancelled = False
         self._world = world
-        self._store = open_inline(world.disk, self.life, clock=clock)
+        self.store = open_inline(world.disk, self.life, clock=clock)
         self._reloads: set[asyncio.Task[None]] = set()
         self._clock = clock
         self.lanes = {receiver: self._lane(receiver) for receiver in RECEIVERS}
@@ -316,7 +316,7 @@ class Process:
                 project=a_project(),
                 rules=_rules(INTERVAL),
                 source=world.cloud,
-                ledger=self._store,
+                ledger=self.store,
                 routes=everything_to(*world.names.values()),
                 clock=clock,
                 told=lambda _: self._wake(),
@@ -326,7 +326,7 @@ class Process:
             log=quiet_log(),
         )
         self._health = Health(
-            store=self._store,
+            store=self.store,
             clock=clock,
             log=quiet_log(),
             watches=lambda: [self.watch],
@@ -347,7 +347,7 @@ class Process:
         return Lane(
             receiver=self._world.names[receiver],
             notifier=self._world.receivers[receiver],
-            outbox=self._store,
+            outbox=self.store,
             rules=RULES,
             clock=self._clock,
             rng=random.Random(self._world.seed),
@@ -374,7 +374,7 @@ class Process:
         leaving = {name: self._running.retire(self.lanes[name]) for name in renamed}
         while True:
             with suppress(StoreFailedError):
-                await self._store.hand_over({before[name]: new for name, new in renamed.items()})
+                await self.store.hand_over({before[name]: new for name, new in renamed.items()})
                 break
             await asyncio.sleep(1)
         for name, lane in self.lanes.items():
