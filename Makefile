@@ -29,7 +29,7 @@ GIVEN     = $(foreach name,UNIT_DIR LINK_DIR,$(if $(DESTDIR)$(filter-out file,$(
 may_write = test -n "$(1)" && test -w $(DESTDIR)$(1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-real bench soak mutants man install lint style types imports lock lock-check clean
+.PHONY: help demo test test-real bench soak guarantees mutants man install lint style types imports lock lock-check clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -48,6 +48,9 @@ bench: .venv/.installed ## what a poll costs, as ratios measured in one run; ARG
 
 soak: .venv/.installed ## hours of seeds, kills, bodies and weeks, from where it was stopped; ARGS="--seeds 20000 --kills 1000"
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+guarantees: .venv/.installed ## one fault after the other, and what came of it: writes the table in docs/proven.md
+	@$(BIN)/python -m tests.guarantees $(ARGS)
 
 mutants: .venv/.installed ## small mistakes in the pure core, one at a time: the tests must notice 90 % of them
 	@$(BIN)/python -m tests.mutation --record .venv/mutants.jsonl --least 90 $(ARGS)
