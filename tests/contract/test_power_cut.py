@@ -52,7 +52,7 @@ async def test_whenever_the_power_is_cut_what_was_answered_is_there_and_whole(tm
     assert any(isinstance(entry, Write) and entry.file == "taskwatch.db" for entry in journal[:-20])
     rng = random.Random(20_261_124)
     syncs = [number for number, entry in enumerate(journal) if isinstance(entry, Sync)]
-    around = [number + rng.choice([0, 1]) for number in rng.sample(syncs, CUTS // 2)]
+    around = [number + rng.choice([0, 1]) for number in rng.choices(syncs, k=CUTS // 2)]
     for cut in (*around, *(rng.randrange(len(journal)) for _ in range(CUTS // 2))):
         place = tmp_path / f"cut at {cut}"
         place.mkdir(exist_ok=True)

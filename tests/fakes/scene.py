@@ -28,6 +28,7 @@ class Scene:
     interval: str = "100ms"
     tasks: str = "{}"
     horizon: str = "72h"
+    secret: list[str] = field(default_factory=list)  # with which each receiver's messages are signed
 
     @property
     def file(self) -> Path:
@@ -44,6 +45,7 @@ class Scene:
                 "type": "webhook",
                 "url": self.sink.url + path,
                 "retry": {"initial": "50ms", "max": "100ms", "horizon": self.horizon},
+                **({"secret": self.secret} if self.secret else {}),
             }
             for name, path in self.receivers.items()
         ]

@@ -16,8 +16,13 @@ from typing import Final
 
 import taskwatch
 from taskwatch.core.detect import BaselinePolicy
+from taskwatch.core.events import Word, outage_event
+from taskwatch.core.route import Hop
 from taskwatch.engine.poller import Poller
+from taskwatch.engine.ports import OutageRecord, Routed, Subject
 from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Outcome, Reason, Retry
+from taskwatch.model.event import EventType, Severity
+from taskwatch.model.outage import Kind, Outage, Place, thing_of
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING
 from taskwatch.store.reader import StoreReader
 from taskwatch.store.sqlite import SqliteStore, open_store
@@ -58,13 +63,16 @@ async def make(directory: Path) -> None:
     await _poll(store, clock)
     for number, outcome in enumerate(_outcomes(), start=1):
         await store.record(DeliveryId(number), outcome, at(3))
+    await store.record_outage(_silence())
+    outages = [[outage.place.name, outage.cause, outage.severity] for outage in await store.outages()]
     await store.close()
-    _leave_only_what_lasts(directory)
+    _leave_only_what_lasts(directory, outages)
 
 
-def _leave_only_what_lasts(directory: Path) -> None:
-    (directory / "expected.json").write_text(json.dumps(_found(directory), indent=1) + "\n")
-    for suffix in ("lock", "wal", "shm"):
+def _leave_only_what_lasts(directory: Path, outages: object) -> None:
+    found = _found(directory) | {"outages": outages}
+    (directory / "expected.json").write_text(json.dumps(found, indent=1) + "\n")
+    for suffix in ("lock", "wal", "shm", "reserve"):
         for file in directory.glob(f"taskwatch.db[-.]{suffix}"):
             assert suffix != "wal" or not file.stat().st_size, "not all of the store is in its file"
             file.unlink()
@@ -88,6 +96,36 @@ async def _poll(store: SqliteStore, clock: StillClock) -> None:
     for _ in range(3):
         await poller.poll()
         clock.moment += timedelta(minutes=1)
+
+
+def _silence() -> OutageRecord:
+    """Return that a receiver takes nothing, as it was told to the other one."""
+    place = Place(Kind.RECEIVER, "hook")
+    word = Word(
+        type=EventType.RECEIVER_DOWN,
+        place=place,
+        projects=(),
+        severity=Severity.WARNING,
+        cause="server_error",
+        error="hooks.example answered 503",
+        since=at(3),
+    )
+    event = outage_event(word, sequence=1, at=at(18))
+    return OutageRecord(
+        outage=Outage(
+            id=None,
+            place=place,
+            things=frozenset({thing_of("hook")}),
+            cause=word.cause,
+            severity=word.severity,
+            since=word.since,
+            events=(event.id,),
+            told=frozenset({"journal"}),
+        ),
+        is_over=False,
+        subject=Subject(place=place, project=None),
+        told=Routed(event=event, job_id=None, hops=(Hop(receiver="journal", path="route"),)),
+    )
 
 
 def _outcomes() -> list[Outcome]:

@@ -1,6 +1,7 @@
 """Reloads of the daemon as `run` builds it, upon a cloud and receivers on loopback: nothing is lost, nothing told twice."""
 
 import asyncio
+import base64
 import os
 import random
 from collections import Counter
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from aiohttp import web
+from standardwebhooks import Webhook, WebhookVerificationError
 from structlog.typing import EventDict
 
 from taskwatch import telemetry
@@ -95,6 +98,39 @@ async def test_a_changed_url_goes_on_with_the_same_queue(scene: Scene, cloud: Ta
         await until(lambda: len(posted(scene.sink, "/second")) == 6, "the queue at the new URL")
 
     assert Counter(subjects(posted(scene.sink, ""))) == Counter(f"job-{number}" for number in range(5))
+
+
+async def test_a_signing_secret_that_is_rotated_under_load_costs_no_event(
+    scene: Scene, cloud: TasksEndpoint
+) -> None:
+    old, new = (f"whsec_{base64.b64encode(letter * 32).decode()}" for letter in (b"o", b"n"))
+    knows, verified = Webhook(old), Counter[str]()
+
+    async def verify(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        try:
+            knows.verify(body, dict(request.headers))
+        except WebhookVerificationError:
+            return web.Response(status=401)
+        verified[request.headers["webhook-id"]] += 1
+        return web.Response(status=204)
+
+    async def load(begin: int) -> None:
+        for number in range(begin, begin + 20):
+            cloud.rows.append(row(f"job-{number}", status="Running"))
+            await asyncio.sleep(0.01)
+
+    scene.sink.choose = lambda: verify
+    scene.secret = [old]
+    scene.write()
+    async with watching(scene) as daemon:
+        for begin, secret in ((0, [old]), (20, [new, old]), (40, [new])):
+            scene.secret = secret
+            scene.write()
+            _, _ = await asyncio.gather(load(begin), daemon.reload())
+            knows = Webhook(secret[0])
+        await until(lambda: len(verified) == 61, "the baseline and all tasks, signed as the receiver knows")
+    assert max(verified.values()) == 1
 
 
 async def test_a_renamed_receiver_takes_its_queue_with_it(scene: Scene, cloud: TasksEndpoint) -> None:
