@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from taskwatch.core.absence import CENSUSES
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.ports import StaleStateError
@@ -44,6 +45,8 @@ class PollerMachine(RuleBasedStateMachine):
         self.policy = policy
         self.served: set[tuple[str, str]] = set()
         self.told_now: list[Event] = []
+        self.listed: list[set[str]] = []  # by each answer, the ids on it
+        self.losses = 0
         self.restart()
         self.poll(first)
 
@@ -75,6 +78,22 @@ class PollerMachine(RuleBasedStateMachine):
         recorded = [event for _, event in self.store.events[before:]]
         assert self.told_now == recorded, "what is told is what was recorded"
         self.told_now.clear()
+
+    @rule(minutes=st.sampled_from([1, 4, 11]))
+    def wait(self, minutes: int) -> None:
+        """What is missing for ten minutes may be gone after this."""
+        self.loop.run_until_complete(asyncio.sleep(60 * minutes))
+
+    @rule(minutes=st.integers(4, 6))
+    def absence(self, minutes: int) -> None:
+        """Nothing is on the list, poll after poll."""
+        for _ in range(6):
+            self.wait(minutes)
+            self.poll([])
+        if not self.source.complete:
+            return
+        tasks = self.store.projects[1].tasks.values()
+        assert all(known.task.has_ended or known.is_gone for known in tasks)
 
     @rule(seen=listings)
     def partial_poll(self, seen: list[Task]) -> None:
@@ -135,12 +154,19 @@ class PollerMachine(RuleBasedStateMachine):
         for job_id in JOBS:
             events = [event for _, event in self.store.events if event.subject == job_id]
             assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-            moves = [(event.attributes["from"] or None, event.attributes["to"]) for event in events]
+            moves = [
+                (event.attributes["from"] or None, event.attributes["to"])
+                for event in events
+                if event.type is not EventType.TASK_VANISHED
+            ]
             self._is_chain(moves)
             held = self.store.projects[1].tasks.get(job_id)
             if events:
                 assert held is not None
-                assert (held.task.status, held.sequence) == (moves[-1][1], len(events))
+                assert held.sequence == len(events)
+            if moves:
+                assert held is not None
+                assert held.task.status == moves[-1][1]
             assert {(job_id, to) for _, to in moves} <= self.served
 
     @invariant()
@@ -157,7 +183,22 @@ class PollerMachine(RuleBasedStateMachine):
             ids = [event.id for _, event in self.store.events]
             assert queued == sorted((id_, receiver) for id_ in ids for receiver in ("one", "two"))
 
+    @invariant()
+    def what_is_told_gone_was_away_for_three_lists_and_is_told_once_until_it_is_back(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        lost = [event.subject for _, event in self.store.events if event.type is EventType.TASK_VANISHED]
+        for job_id in lost[self.losses :]:
+            assert not any(job_id in listed for listed in self.listed[-CENSUSES:])
+        self.losses = len(lost)
+        gone = {job_id for job_id, known in self.store.projects[1].tasks.items() if known.is_gone}
+        assert gone <= set(lost) | {job_id for job_id in gone if self._had_ended(job_id)}
+
+    def _had_ended(self, job_id: str) -> bool:
+        return self.store.projects[1].tasks[job_id].task.has_ended
+
     def _serves(self, seen: list[Task]) -> None:
+        self.listed.append({row.job_id for row in seen})
         self.served |= {(row.job_id, row.status) for row in seen}
         self.source.then(seen)
 

@@ -176,6 +176,7 @@ def timed(part: Part, first: int) -> Batch:
 
 def run(part: Part, record: Path, *, at_once: int) -> Tally:
     """Do what is left of a part; return what was found, this time."""
+    summed(record, read(record))  # a line that was cut off would swallow the next one
     waiting = list(left(part, read(record)))
     before, total, began = part.wanted - len(waiting) * part.batch, Tally(), time.monotonic()
     with ProcessPoolExecutor(at_once) as pool, record.open("a") as file:
