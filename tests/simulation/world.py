@@ -559,3 +559,10 @@ def a_world(seed: int, *, sky: Weather | None = None, polls: int = POLLS) -> Wor
         },
         polls=polls,
     )
+
+
+def faultless(seed: int) -> World:
+    """Return a world in which nothing goes wrong."""
+    world = a_world(seed, sky=CALM)
+    world.cloud.faulty = False
+    return world

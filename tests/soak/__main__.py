@@ -25,7 +25,7 @@ from taskwatch.errors import CloudError
 from tests.fakes.fuzzed_bodies import fuzzed
 from tests.fakes.kill_scene import Scene, chaos
 from tests.simulation.tally import Tally, tally_of_seeds
-from tests.simulation.world import a_world
+from tests.simulation.world import a_world, faultless
 from tests.soak.month import Month
 
 RECORD: Final = Path(__file__).with_name("record.jsonl")
@@ -36,6 +36,13 @@ def seeds(first: int, count: int) -> Tally:
     """Live the worlds of these seeds: 80 polls each, all faults."""
     replay = "TASKWATCH_SEED={seed} TASKWATCH_SEEDS=1 make test ARGS=tests/simulation/test_spine.py"
     return tally_of_seeds(range(first, first + count), a_world, replay=replay)
+
+
+def calm(first: int, count: int) -> Tally:
+    """Live worlds in which nothing goes wrong: nothing may come twice."""
+    total = tally_of_seeds(range(first, first + count), faultless, replay="without faults, seed {seed}")
+    twice = (f"without faults, from seed {first}: {total.duplicated} copies",) if total.duplicated else ()
+    return replace(total, broken=total.broken + twice)
 
 
 def kills(first: int, count: int) -> Tally:
@@ -114,6 +121,7 @@ class Part:
 PARTS: Final = (
     Part(name="months", run=months, batch=1, wanted=1),
     Part(name="seeds", run=seeds, batch=100, wanted=100_000),
+    Part(name="calm", run=calm, batch=200, wanted=8_000),  # a million deliveries
     Part(name="kills", run=kills, batch=50, wanted=5_000),
     Part(name="bodies", run=bodies, batch=10_000, wanted=2_000_000),
 )
