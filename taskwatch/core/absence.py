@@ -5,7 +5,7 @@ Invariants:
 - A task is gone when CENSUSES of them in a row, over at least GONE_SECONDS, did not show it, nor any poll in between.
 - When many are missing at once, more likely the list is wrong than they are gone: then that takes SHRUNK_SECONDS,
   and what such a census lacks counts for nothing else.
-- Time is monotonic. What is not concluded yet ends with the run: the next one begins to count anew.
+- Time is monotonic, and counts while somebody looks. After a run, or a gap that makes a reading late, all begins anew.
 """
 
 from collections.abc import Collection, Mapping

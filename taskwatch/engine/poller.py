@@ -292,6 +292,9 @@ class Poller:
             self._told(events)
         return events
 
+    def _lateness(self) -> float:
+        return self.rules.cadence.lateness(is_active=self.is_active, stretched=self.stretched)
+
     async def _compared(
         self, memory: _Memory, read: _Read, line: Baseline
     ) -> tuple[tuple[Change, ...], Census | None]:
@@ -309,8 +312,11 @@ class Poller:
     async def _census(self, memory: _Memory, read: _Read) -> tuple[Census, tuple[Change, ...]]:
         """Look which tasks are missing from a whole list, and which of them count as gone from now on."""
         key, reach = memory.state.key, read.date - REACH
+        gap = _gap(memory, read)
+        # What was there while nobody could look is not known: that time is no evidence.
+        was_watched = gap is not None and gap <= self._lateness()
         census = take_census(
-            memory.absences,
+            memory.absences if was_watched else {},
             expected=await self._ledger.expected(key, reach),
             shown={task.job_id for task in read.listing.changed},  # nothing was known: that is every row
             reach=reach,
@@ -334,7 +340,7 @@ class Poller:
                 earlier=earlier,
                 observed_at=read.observed_at,
                 read_at=read.read_at,
-                lateness=self.rules.cadence.lateness(is_active=self.is_active, stretched=self.stretched),
+                lateness=self._lateness(),
             )
             for previous in (memory.read_at, self._course.full_at)
         )

@@ -10,8 +10,9 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
-from tests.simulation.world import GONE_POLLS, STALE_POLLS, World
+from tests.simulation.world import GONE_POLLS, INTERVAL, STALE_POLLS, World
 
+UNSEEN_POLLS = int(300 / INTERVAL)  # a task is not told gone over more of them in a row
 SHRINKING = 0.02  # of the tasks at each poll: so many are away in the end that the list shrinks by itself
 
 
@@ -131,7 +132,9 @@ def _losses(world: World) -> Iterator[Broken]:
         for loss in chain.losses:
             step = world.lost_at[loss.id]
             away = range(step - GONE_POLLS + STALE_POLLS + 1, step - STALE_POLLS)
-            if not all(work.is_hidden(moment) or moment in world.weather.shrunk for moment in away):
+            looked = [moment for moment in away if moment not in world.weather.down]
+            was_away = all(work.is_hidden(moment) or moment in world.weather.shrunk for moment in looked)
+            if not was_away or len(away) - len(looked) > UNSEEN_POLLS:
                 yield Broken(Kind.FALSE, f"{job_id} was told gone in step {step}, and was there")
         if work.deleted_at is None and is_gone:
             yield Broken(Kind.FALSE, f"{job_id} counts as gone, and is there")

@@ -547,6 +547,21 @@ class TestWhatIsMissing:
         await self.months(bench, 0.5, a_task("a"), a_task("stays"))
         assert await self.months(bench, 9, a_task("stays")) == []
 
+    @in_virtual_time
+    async def test_is_counted_anew_when_nobody_could_look_for_longer_than_is_late(self) -> None:
+        # Found by seed 2255 of the spine: a record was away before the cloud's outage and just after it,
+        # and was there meanwhile.
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        await self.months(bench, 20, a_task("stays"))
+        bench.source.then(CloudError(CloudCause.NETWORK, "no route"))
+        for _ in range(24):
+            await asyncio.sleep(15.0)
+            with pytest.raises(CloudError):
+                await bench.poller.poll()
+        assert await self.months(bench, 10, a_task("stays")) == []
+        (event,) = await self.months(bench, 3, a_task("stays"))
+        assert event.type == EventType.TASK_VANISHED
+
     @pytest.mark.parametrize("flaw", [{"complete": False}, {"full": False}, {"clean": False}])
     @in_virtual_time
     async def test_from_less_than_whole_and_clean_lists_says_nothing(self, flaw: dict[str, bool]) -> None:
