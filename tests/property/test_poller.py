@@ -84,10 +84,10 @@ class PollerMachine(RuleBasedStateMachine):
         """What is missing for ten minutes may be gone after this."""
         self.loop.run_until_complete(asyncio.sleep(60 * minutes))
 
-    @rule(minutes=st.integers(4, 6))
+    @rule(minutes=st.integers(2, 4))
     def absence(self, minutes: int) -> None:
         """Nothing is on the list, poll after poll."""
-        for _ in range(6):
+        for _ in range(9):
             self.wait(minutes)
             self.poll([])
         if not self.source.complete:
