@@ -87,7 +87,7 @@ class PollerMachine(RuleBasedStateMachine):
     @rule(minutes=st.integers(2, 4))
     def absence(self, minutes: int) -> None:
         """Nothing is on the list, poll after poll."""
-        for _ in range(9):
+        for _ in range(15):
             self.wait(minutes)
             self.poll([])
         if not self.source.complete:
