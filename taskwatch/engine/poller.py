@@ -194,6 +194,9 @@ class Poller:
         )
         if listing.cloud_date is not None:
             self._cloud_clock = (listing.cloud_date, read.read_at)
+        # Whatever becomes of this poll: what was shown is not missing.
+        shown = {task.job_id for task in listing.changed}
+        memory.absences = {id_: found for id_, found in memory.absences.items() if id_ not in shown}
         gap = _gap(memory, read) if listing.complete else None
         events: tuple[Event, ...] = ()
         if memory.state.baseline_at is None or listing.changed or read.is_census:
@@ -283,9 +286,7 @@ class Poller:
             self._course.keep(read.ask, listing)
         if census is not None:
             memory.absences, memory.shrinks = census.absences, census.shrinks
-        else:  # what any poll shows is not missing
-            shown = {task.job_id for task in listing.changed}
-            memory.absences = {id_: found for id_, found in memory.absences.items() if id_ not in shown}
+        else:
             memory.shrinks &= bool(memory.absences)
         self._course.miss(any_task=bool(memory.absences))
         if events:

@@ -548,6 +548,19 @@ class TestWhatIsMissing:
         assert await self.months(bench, 9, a_task("stays")) == []
 
     @in_virtual_time
+    async def test_and_was_shown_by_a_poll_that_the_store_failed_is_not_gone(self) -> None:
+        # Found by seed 10103 of the spine: what the poll had read was forgotten with its failure.
+        bench = await Bench().watched(a_task("a"), a_task("stays"))
+        await self.months(bench, 20, a_task("stays"))
+        bench.source.then((a_task("a"), a_task("stays")))
+        bench.store.fail(Call.KNOWN, 1)
+        await asyncio.sleep(120.0)
+        with pytest.raises(StoreFailedError):
+            await bench.poller.poll()
+        bench.store.heal(Call.KNOWN)
+        assert await self.months(bench, 9, a_task("stays")) == []
+
+    @in_virtual_time
     async def test_is_counted_anew_when_nobody_could_look_for_longer_than_is_late(self) -> None:
         # Found by seed 2255 of the spine: a record was away before the cloud's outage and just after it,
         # and was there meanwhile.
