@@ -22,7 +22,7 @@ from taskwatch.engine.ports import Ask
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError
 from taskwatch.model.delivery import Message
 from taskwatch.model.project import Listing
-from taskwatch.model.task import COMPLETED, FAILED, RUNNING
+from taskwatch.model.task import COMPLETED, FAILED, PENDING, RUNNING
 from taskwatch.store import retention
 from tests.fakes.builders import at
 from tests.fakes.inline_writer import Disk
@@ -63,7 +63,9 @@ class WeekCloud(Cloud):
             self._born(RUNNING, next(self.numbers))
         for work in list(self.works.values()):
             row = work.last
-            if row.status == RUNNING and self.rng.random() < 0.005:
+            if row.status == PENDING:
+                work.rows.append((self.step, self._as(row, RUNNING)))
+            elif row.status == RUNNING and self.rng.random() < 0.005:
                 work.rows.append((self.step, self._as(row, self.rng.choice([COMPLETED, FAILED]))))
             elif row.status != RUNNING and self.step - work.rows[0][0] > REACH_STEPS:
                 self.left[row.job_id] = self.works.pop(row.job_id).last.status
@@ -111,7 +113,11 @@ class Listener(Receiver):
         if data["sequence"] <= last:
             self.copies += 1
             return
-        step = data["transition"]
+        step = data.get("transition")
+        if step is None:  # all of these tasks end before they leave the list
+            self.broken.append(f"{subject}: {event['type']}")
+            self.sequences[subject] = data["sequence"]
+            return
         if data["sequence"] != last + 1 or (last and step["from"] != self.statuses[subject]):
             self.broken.append(f"{subject}: {step} with sequence {data['sequence']} after {last}")
         self.sequences[subject] = data["sequence"]

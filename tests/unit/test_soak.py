@@ -1,5 +1,7 @@
 """What `make soak` remembers, and that it notices growth."""
 
+import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -8,6 +10,8 @@ from typing import Final
 import pytest
 
 from taskwatch import __version__
+from taskwatch.model.delivery import Message
+from taskwatch.model.event import EventId
 from tests.simulation.tally import Tally
 from tests.soak.__main__ import Batch, Part, left, read, run
 from tests.soak.month import DAYS, GROWTH, SETTLED, Listener, Month, Sample
@@ -52,6 +56,14 @@ def test_what_grows_after_all_has_come_to_rest_is_named(grows: str) -> None:
     month = Month(seed=1, samples=[growing, before, after], listeners=[])
     (found,) = month.broken
     assert found.startswith(f"the {grows} grows")
+
+
+def test_a_loss_is_named_and_ends_no_run() -> None:
+    listener = Listener(Random(1), statuses={"job-09": "Running"}, sequences={"job-09": 1})
+    event = {"type": "taskwatch.task.vanished", "subject": "job-09", "data": {"task": {}, "sequence": 2}}
+    asyncio.run(listener.notify(Message(event_id=EventId("tw_1"), body=json.dumps(event).encode())))
+    assert listener.broken == ["job-09: taskwatch.task.vanished"]
+    assert (listener.attempts, listener.acknowledged) == (1, 1)
 
 
 def test_a_task_that_leaves_the_list_otherwise_than_it_was_told_is_named() -> None:
