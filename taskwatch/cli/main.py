@@ -28,6 +28,9 @@ COMMANDS: Final = {
     "tasks": ("taskwatch.cli.query", "List the tasks that are known."),
     "events": ("taskwatch.cli.query", "List the events that were recorded."),
     "deliveries": ("taskwatch.cli.deliveries", "List who was told what; replay or drop what was not."),
+    "alerts": ("taskwatch.cli.alerts", "List what needs attention now, since when, and who has it."),
+    "ack": ("taskwatch.cli.alerts", "Say of alerts that you have them."),
+    "resolve": ("taskwatch.cli.alerts", "End alerts, and tell those who were told of them."),
     "explain": ("taskwatch.cli.explain", "Say why an event exists, and what became of it."),
     "wait": ("taskwatch.cli.wait", "Wait until tasks have ended; say by the exit code how."),
     "route": ("taskwatch.cli.route", "Show which receivers an event would reach, and why."),
@@ -39,11 +42,14 @@ COMMANDS: Final = {
     "completion": ("taskwatch.cli.completion", "Print what completes these commands in your shell."),
 }
 # Of the contract, and promised for later.
-PLANNED: Final = frozenset({"alerts", "ack", "resolve", "silence", "replicas"})
+PLANNED: Final = frozenset({"silence", "replicas"})
+# Of less daily use: the overview names them in one line, for a screen has no more.
+FURTHER: Final = ("reload", "state", "simulate", "schema", "completion")
 # What they end with says how something went.
-ANSWERS: Final = frozenset({"run", "check", "poll", "wait", "receiver", "reload", "state"})
+ANSWERS: Final = frozenset({"ack", "resolve", "run", "check", "poll", "wait", "receiver", "reload", "state"})
 CUT_SHORT: Final = 141  # as a shell says it of a program that SIGPIPE ended
-CLOSING: Final = """
+CLOSING: Final = f"""  And: {", ".join(FURTHER)}.
+
 -h explains a command, --debug shows tracebacks, --version says which this is.
 Exit: 0 done, 1 failed, 2 usage, 3 not all polled, 75 store held, 78 unusable.
 """
@@ -99,7 +105,7 @@ class _Lazy(GuidingGroup):
         self.format_usage(ctx, formatter)
         formatter.write(f"{self.help}\n\n")
         formatter.indent()
-        formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+        formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items() if name not in FURTHER])
         formatter.dedent()
         formatter.write(CLOSING)
 

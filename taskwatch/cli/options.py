@@ -28,3 +28,17 @@ def loaded(config: Path | None) -> "Config":
     from taskwatch.config.load import find, load
 
     return load(find(config), kinds())
+
+
+class DurationType(click.ParamType[float]):
+    """A duration as the configuration writes it, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from taskwatch.config.fields import parse_duration
+
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

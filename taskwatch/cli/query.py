@@ -83,13 +83,13 @@ def filters(*options: Callable[[Command], Command]) -> Callable[[Command], Comma
 
 _project = click.option("--project", metavar="NAME", help="Of this project.")
 _since = click.option("--since", type=_Since(), metavar="TIME", help="Since then: 2h, 7d, 2026-11-23.")
-_name = click.option("--name", metavar="GLOB", help="Tasks of this name, as Backup*.")
-_instance = click.option("--instance", metavar="NAME", help="Of this instance, by name or id.")
+name_option = click.option("--name", metavar="GLOB", help="Tasks of this name, as Backup*.")
+instance_option = click.option("--instance", metavar="NAME", help="Of this instance, by name or id.")
 type_option = click.option("--type", "event_type", metavar="TYPE", help="Of this type, as task.failed.")
 
 
 @click.command(epilog="Example: taskwatch tasks --status Running")
-@filters(click.option("--status", help="In this status."), _name, _instance)
+@filters(click.option("--status", help="In this status."), name_option, instance_option)
 def tasks(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the tasks that are known, the newest first."""
     now = datetime.now(UTC)
@@ -140,7 +140,7 @@ def _print_tasks(rows: "Sequence[TaskRow]", now: datetime, *, as_json: bool) -> 
 
 
 @click.command(epilog="Example: taskwatch events --type task.failed --since 24h")
-@filters(type_option, _name, _instance)
+@filters(type_option, name_option, instance_option)
 def events(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the events that were recorded, the newest first. With --json, as they were told."""
     with found(config, lambda reader: reader.events, **chosen) as rows:

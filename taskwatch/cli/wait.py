@@ -3,11 +3,11 @@
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.options import DurationType, config_option, loaded
 
 if TYPE_CHECKING:
     from taskwatch.cli.vigil import CloudView, Sight, View, Vigil
@@ -16,25 +16,11 @@ if TYPE_CHECKING:
 NOT_COMPLETED: Final = 1  # the exit code
 
 
-class _Duration(click.ParamType[float]):
-    """A duration as the configuration writes it, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from taskwatch.config.fields import parse_duration
-
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command(epilog="Example: taskwatch wait 03bc055a-135c-4245-8bd8-b0bc6d3350b3 --timeout 2h")
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
 @config_option
 @click.option(
-    "--timeout", type=_Duration(), metavar="DURATION", help="Give up after so long, as 30m. Exit 1."
+    "--timeout", type=DurationType(), metavar="DURATION", help="Give up after so long, as 30m. Exit 1."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print each change as a JSON Line.")
 def wait(job_ids: tuple[str, ...], config: Path | None, timeout: float | None, as_json: bool) -> int:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Any, Final, assert_never
 from urllib.parse import quote
 
 import msgspec
 
+from taskwatch.model.alert import Ended, Why
 from taskwatch.model.event import LABEL_PREFIX, Event, EventId, EventType, Loss, Reading, Severity, Transition
 from taskwatch.model.outage import Kind, Place
 from taskwatch.model.project import Identity, Project
@@ -80,6 +81,30 @@ def loss_event(loss: Loss, *, project: Project, sequence: int, observed_at: date
         summary=_summary_of_loss(loss),
         time=observed_at,
         data={"task": _task_data(task)},
+        attributes=_task_attributes(task),
+    )
+
+
+def resolved_event(ended: Ended, *, task: Task, project: Project, sequence: int, at: datetime) -> Event:
+    """Make the event that says that an alert of a task is over. `task` is what is known of it now."""
+    data: dict[str, Any] = {
+        "task": _task_data(task),
+        "resolves": ended.alert.event_id,
+        "why": ended.why,
+        "by": ended.by,
+    }
+    if ended.comment is not None:
+        data["comment"] = ended.comment
+    return _event(
+        id_=_event_id(project.identity, task.job_id, EventType.TASK_RESOLVED, ended.alert.event_id),
+        type_=EventType.TASK_RESOLVED,
+        project=project,
+        subject=task.job_id,
+        sequence=sequence,
+        severity=Severity.INFO,
+        summary=_cut(_summary_of_end(ended, task)),
+        time=at,
+        data=data,
         attributes=_task_attributes(task),
     )
 
@@ -317,6 +342,26 @@ def _work(task: Task) -> str:
 def _summary_of_loss(loss: Loss) -> str:
     why = "is too old for the task list by now" if loss.has_left_window else "is gone from the task list"
     return _cut(f"{_work(loss.task)} {why}; it was {loss.task.status} when it was last seen.")
+
+
+def _summary_of_end(ended: Ended, task: Task) -> str:
+    work = _work(task)
+    match ended.why:
+        case Why.SUCCEEDED:
+            return f"{work} is resolved: the later task {ended.by} completed."
+        case Why.SUPERSEDED:
+            return f"{work} is superseded: the later task {ended.by} failed too, and stands for it."
+        case Why.RESTARTED:
+            return f"{work} is resolved: it went on, and is {task.status}."
+        case Why.DELETED:
+            return f"{work} is resolved: its instance was deleted by the task {ended.by}."
+        case Why.RETURNED:
+            return f"{work} is resolved: it is on the task list again, and is {task.status}."
+        case Why.OPERATOR:
+            comment = "" if ended.comment is None else f": {ended.comment}"
+            return f"{work} was resolved by {ended.by}{comment}."
+        case _:
+            assert_never(ended.why)
 
 
 def _summary_of_outage(word: Word) -> str:

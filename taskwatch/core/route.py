@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from taskwatch.core.matchers import Matcher
+
+TOLD_BEFORE: Final = "told of it before"  # instead of the path of a route: whoever was told hears the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,17 @@
 """What operators do to a running system, beyond what a statement in the store can: one function each."""
 
+from collections.abc import Collection
+from datetime import datetime
+
 from taskwatch.clock import Clock
 from taskwatch.core.events import receiver_test_event
 from taskwatch.engine.attempt import try_once
-from taskwatch.engine.ports import Notifier
+from taskwatch.engine.ports import Ledger, Notifier, PollRecord, ProjectState
+from taskwatch.engine.recording import ends_told
+from taskwatch.model.alert import Ended, Why
 from taskwatch.model.delivery import Message
 from taskwatch.model.event import Event
+from taskwatch.model.project import Project
 
 
 async def try_receiver(notifier: Notifier, *, receiver: str, timeout: float, clock: Clock) -> Event:  # noqa: ASYNC109  (the receiver's own)
@@ -18,3 +24,42 @@ async def try_receiver(notifier: Notifier, *, receiver: str, timeout: float, clo
     if failure is not None:
         raise failure
     return event
+
+
+async def resolve(
+    ledger: Ledger, project: Project, jobs: Collection[str], *, by: str, comment: str | None, at: datetime
+) -> None:
+    """End the open alerts of tasks of a project that nobody polls in this process.
+
+    Raises StaleStateError if somebody does, and StoreFailedError when nothing could be recorded.
+    """
+    state = await ledger.enrol(project.identity, project.name)
+    record = await resolution(ledger, state, project=project, jobs=jobs, by=by, comment=comment, at=at)
+    if record is not None:
+        await ledger.commit(record)
+
+
+async def resolution(
+    ledger: Ledger,
+    state: ProjectState,
+    *,
+    project: Project,
+    jobs: Collection[str],
+    by: str,
+    comment: str | None,
+    at: datetime,
+) -> PollRecord | None:
+    """Return what is to be recorded when an operator ends the open alerts of these tasks; None: there are none."""
+    alerts = [alert for alert in await ledger.open_alerts(state.key) if alert.task.job_id in jobs]
+    if not alerts:
+        return None
+    ended = [Ended(alert=alert, why=Why.OPERATOR, by=by, comment=comment) for alert in alerts]
+    known = await ledger.known(state.key, {alert.task.job_id for alert in alerts})
+    tasks, routed = ends_told(ended, known, project=project, at=at)
+    return PollRecord(
+        project=state.key,
+        revision=state.revision,
+        tasks=list(tasks.values()),
+        events=routed,
+        observed_at=None,
+    )

@@ -11,19 +11,21 @@ Invariants:
 - A reload changes how a project is read and routed, never what is known of it.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from taskwatch.clock import Clock
 from taskwatch.core.absence import REACH, Absence, Census, take_census
+from taskwatch.core.alerts import OpenAlerts
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import Baseline, BaselinePolicy, Change, detect, first_listing, lost
 from taskwatch.core.route import Route
 from taskwatch.engine.incremental import Course
+from taskwatch.engine.operate import resolution
 from taskwatch.engine.ports import Ask, Ledger, PollRecord, ProjectState, Routed, StaleStateError, TaskSource
-from taskwatch.engine.recording import Recording, reading_after
+from taskwatch.engine.recording import Recording, ends_told, reading_after
 from taskwatch.model.event import Event, Severity
 from taskwatch.model.project import Listing, Project
 from taskwatch.model.task import Known, Task
@@ -219,6 +221,34 @@ class Poller:
             memory.read_at = (read.observed_at, read.read_at)
         return Poll(listing=listing, events=events, shrinks=memory.shrinks, gap_seconds=gap)
 
+    async def resolve(self, jobs: Collection[str], *, by: str, comment: str | None) -> tuple[Event, ...]:
+        """End the open alerts of these tasks, and tell those who were told of them.
+
+        Must not be called while a poll is under way. Raises StoreFailedError when nothing could be recorded.
+        """
+        memory = await self._remembered()
+        record = await resolution(
+            self._ledger,
+            memory.state,
+            project=self.project,
+            jobs=jobs,
+            by=by,
+            comment=comment,
+            at=self._clock.now(),
+        )
+        if record is None:
+            return ()
+        try:
+            await self._ledger.commit(record)
+        except StaleStateError:
+            self._memory = None
+            self._course.begin_anew()
+            raise
+        memory.state = replace(memory.state, revision=memory.state.revision + 1)
+        events = tuple(item.event for item in record.events)
+        self._told(events)
+        return events
+
     def _next(self, *, checks: bool) -> Ask:
         return self._course.next(
             now=self._clock.monotonic(),
@@ -250,7 +280,7 @@ class Poller:
         recording = Recording(
             project=self.project, routes=self._routes, failure_severities=self.rules.failure_severities
         )
-        tasks, routed = self._recordable(changes, memory, recording, read)
+        tasks, routed = await self._recordable(changes, memory, recording, read)
         sequence = state.sequence + 1 if is_baseline else None
         if sequence is not None:
             routed.insert(0, recording.of_baseline(changes, sequence, read.observed_at))
@@ -326,9 +356,9 @@ class Poller:
         known = await self._ledger.known(key, census.gone) if census.gone else {}
         return census, tuple(lost(known[job_id], reach=reach) for job_id in sorted(known))
 
-    def _recordable(
+    async def _recordable(
         self,
-        changes: Iterable[Change],
+        changes: Sequence[Change],
         memory: _Memory,
         recording: Recording,
         read: _Read,
@@ -349,11 +379,21 @@ class Poller:
             # The last reading on record may have been incremental: when the whole list was read is not.
             whole = replace(whole, previous_observed_at=None, gap_seconds=None)
         last = None if earlier is None else earlier - (self.skew or timedelta())
-        return recording.of(
+        key = memory.state.key
+        tasks, routed, ended = recording.of(
             changes,
             lambda step: latest if self._course.covers(step, last=last) else whole,
+            alerts=OpenAlerts(await self._ledger.open_alerts(key) if changes else ()),
             observed_at=read.observed_at,
         )
+        if not ended:
+            return tasks, routed
+        # Of their tasks what this poll changed counts, else what was known.
+        remembered = {known.task.job_id: known for known in tasks}
+        jobs = {end.alert.task.job_id for end in ended}
+        remembered |= await self._ledger.known(key, jobs - remembered.keys())
+        counted, resolved = ends_told(ended, remembered, project=self.project, at=read.observed_at)
+        return list({**remembered, **counted}.values()), routed + resolved
 
 
 def _gap(memory: _Memory, read: _Read) -> float | None:

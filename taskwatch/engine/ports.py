@@ -8,6 +8,7 @@ from typing import Protocol
 from taskwatch.core.route import Hop
 from taskwatch.core.since import Since
 from taskwatch.errors import TaskwatchError
+from taskwatch.model.alert import Alert, Ended
 from taskwatch.model.delivery import DeliveryId, Message, Outcome, Queued, Reason, Scope
 from taskwatch.model.event import Event
 from taskwatch.model.outage import Outage, Place
@@ -75,6 +76,7 @@ class Routed:
     event: Event
     job_id: str | None  # None: about the project itself
     hops: tuple[Hop, ...]
+    ends: Ended | None = None  # the alert that is over: the event goes to those who were told of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +127,10 @@ class Ledger(Protocol):
 
     async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
         """Return when each task began that began since then, or had not ended; not those that are gone."""
+        ...
+
+    async def open_alerts(self, project: int) -> list[Alert]:
+        """Return the alerts of the project's tasks that have not ended, in the order in which they were opened."""
         ...
 
     async def commit(self, record: PollRecord) -> None:

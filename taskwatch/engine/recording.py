@@ -1,15 +1,17 @@
 """What a poll found, in the shape in which it is recorded: tasks as they are remembered, events with their routes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
+from taskwatch.core.alerts import OpenAlerts
 from taskwatch.core.detect import Change
-from taskwatch.core.events import baseline_event, loss_event, task_event
+from taskwatch.core.events import baseline_event, loss_event, resolved_event, task_event
 from taskwatch.core.route import Route, route
 from taskwatch.engine.ports import Routed
+from taskwatch.model.alert import OPENING, Alert, Ended
 from taskwatch.model.event import Event, Loss, Reading, Severity, Transition
 from taskwatch.model.project import Project
 from taskwatch.model.task import Known
@@ -24,18 +26,28 @@ class Recording:
     failure_severities: tuple[tuple[str, Severity], ...]
 
     def of(
-        self, changes: Iterable[Change], reading_of: Callable[[Transition], Reading], *, observed_at: datetime
-    ) -> tuple[list[Known], list[Routed]]:
+        self,
+        changes: Iterable[Change],
+        reading_of: Callable[[Transition], Reading],
+        *,
+        alerts: OpenAlerts,
+        observed_at: datetime,
+    ) -> tuple[list[Known], list[Routed], list[Ended]]:
+        """Return the tasks to remember, the events to record, and the alerts that are over by that."""
         tasks: list[Known] = []
         routed: list[Routed] = []
+        ended: list[Ended] = []
         for change in changes:
             known = change.known
+            ended += alerts.end(change)
             if change.told is not None:
                 known = replace(known, sequence=known.sequence + 1)
                 event = self._event(change.told, known.sequence, reading_of, observed_at)
                 routed.append(self._routed(event, known.task.job_id))
+                if event.type in OPENING:
+                    alerts.open(Alert(event_id=event.id, type=event.type, task=known.task))
             tasks.append(known)
-        return tasks, routed
+        return tasks, routed, ended
 
     def _event(
         self,
@@ -67,6 +79,21 @@ class Recording:
 
     def _routed(self, event: Event, job_id: str | None) -> Routed:
         return Routed(event=event, job_id=job_id, hops=route(self.routes, event.attributes))
+
+
+def ends_told(
+    ended: Iterable[Ended], known: Mapping[str, Known], *, project: Project, at: datetime
+) -> tuple[dict[str, Known], list[Routed]]:
+    """Say of alerts that they are over; `known` are their tasks. The store knows who was told of them."""
+    counted: dict[str, Known] = {}
+    routed: list[Routed] = []
+    for end in ended:
+        job_id = end.alert.task.job_id
+        before = counted.get(job_id, known[job_id])
+        counted[job_id] = after = replace(before, sequence=before.sequence + 1)
+        event = resolved_event(end, task=after.task, project=project, sequence=after.sequence, at=at)
+        routed.append(Routed(event=event, job_id=job_id, hops=(), ends=end))
+    return counted, routed
 
 
 def reading_after(

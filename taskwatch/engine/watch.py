@@ -5,7 +5,7 @@ login is no project's trouble alone: it is told once, by the login.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Final
 
@@ -111,6 +111,11 @@ class Watch:
         async with self._turn:
             self.poller.stretched = self._stretched
             return await self._poll()
+
+    async def resolve(self, jobs: Collection[str], *, by: str, comment: str | None) -> None:
+        """End the open alerts of these tasks, after a poll that is under way. Raises StoreFailedError."""
+        async with self._turn:
+            await self.poller.resolve(jobs, by=by, comment=comment)
 
     async def _poll(self) -> Poll | None:
         try:

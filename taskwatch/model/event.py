@@ -28,6 +28,7 @@ class EventType(StrEnum):
     TASK_CHANGED = "taskwatch.task.changed"
     TASK_VANISHED = "taskwatch.task.vanished"
     TASK_LEFT_WINDOW = "taskwatch.task.left_window"
+    TASK_RESOLVED = "taskwatch.task.resolved"
     PROJECT_BASELINE = "taskwatch.project.baseline"
     PROJECT_DEGRADED = "taskwatch.project.degraded"
     PROJECT_RECOVERED = "taskwatch.project.recovered"

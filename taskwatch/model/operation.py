@@ -9,9 +9,11 @@ from typing import Any
 class Action(StrEnum):
     REPLAY = "replay"
     DROP = "drop"
+    ACK = "ack"
     STATE_INIT = "state_init"
     # Done by the daemon:
     POLL = "poll"
+    RESOLVE = "resolve"
     RECEIVER_TEST = "receiver_test"
     RELOAD = "reload"
     FRESHEN = "freshen"  # record now how fresh all is: a question, no act of an operator

@@ -16,7 +16,7 @@ from taskwatch.telemetry import Logger
 
 LOOK_SECONDS: Final = 1.0
 
-Doer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+Doer = Callable[[Operation], Awaitable[dict[str, Any]]]
 
 
 class Attendant:
@@ -31,7 +31,7 @@ class Attendant:
         doers: Mapping[str, Doer],
         changed: Callable[[], None],
     ) -> None:
-        """`doers`, by action, take the argument of a request and return its outcome. `changed`: somebody wrote."""
+        """`doers`, by action, take a request and return its outcome. `changed`: somebody wrote."""
         self.passed_at = clock.monotonic()
         self._store = store
         self._clock = clock
@@ -111,7 +111,7 @@ class Attendant:
         if doer is None:
             return {"error": f"this daemon is of a taskwatch that has no {operation.action}: restart it"}
         try:
-            return await doer(operation.argument)
+            return await doer(operation)
         except StoreLostError:
             raise
         except TaskwatchError as error:

@@ -14,7 +14,7 @@ from taskwatch.config.configuration import Config
 from taskwatch.core.absence import REACH
 from taskwatch.core.events import Word, outage_event
 from taskwatch.core.health import Begins, Ends, Open, judge
-from taskwatch.core.route import Hop, route
+from taskwatch.core.route import TOLD_BEFORE, Hop, route
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.ports import OutageRecord, Routed, StaleStateError, Subject
 from taskwatch.engine.watch import Watch
@@ -25,7 +25,6 @@ from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
 LOOK_SECONDS: Final = 5.0
-TOLD_BEFORE: Final = "told of it before"  # instead of the path of a route: whoever was told hears the end
 NO_OTHER: Final = "no route names another"
 
 

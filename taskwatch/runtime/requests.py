@@ -1,4 +1,4 @@
-"""What operators ask of the running daemon: one method each, from the argument of a request to its outcome."""
+"""What operators ask of the running daemon: one method each, from a request to its outcome."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from taskwatch.clock import Clock
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.engine.operate import try_receiver
+from taskwatch.engine.operate import resolve, try_receiver
 from taskwatch.engine.ports import Notifier
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import ConfigError
-from taskwatch.model.operation import Action
+from taskwatch.model.operation import Action, Operation
+from taskwatch.model.project import Project
 from taskwatch.runtime.attendant import Doer
 
 if TYPE_CHECKING:
@@ -35,21 +36,22 @@ class Requests:
             Action.POLL: self._poll,
             Action.RECEIVER_TEST: self._test,
             Action.FRESHEN: self._freshen,
+            Action.RESOLVE: self._resolve,
         }
 
-    async def _reload(self, _: dict[str, Any]) -> dict[str, Any]:
+    async def _reload(self, _: Operation) -> dict[str, Any]:
         try:
             return {"changes": await self._daemon.reload()}
         except ConfigError as error:
             return {"problems": error.problems}
 
-    async def _poll(self, argument: dict[str, Any]) -> dict[str, Any]:
-        names = argument["projects"]
+    async def _poll(self, request: Operation) -> dict[str, Any]:
+        names = request.argument["projects"]
         chosen = [watch for watch in self._daemon.watches if watch.poller.project.name in names]
         return {"polls": await asyncio.gather(*map(_polled, chosen))}
 
-    async def _test(self, argument: dict[str, Any]) -> dict[str, Any]:
-        name = argument["receiver"]
+    async def _test(self, request: Operation) -> dict[str, Any]:
+        name = request.argument["receiver"]
         options = next((options for options in self._daemon.config.receivers if options.name == name), None)
         if options is None:
             return {"error": f"the running daemon has no receiver {name}; reload it first"}
@@ -59,7 +61,22 @@ class Requests:
         self._daemon.trust(name)
         return {"event_id": event.id}
 
-    async def _freshen(self, _: dict[str, Any]) -> dict[str, Any]:
+    async def _resolve(self, request: Operation) -> dict[str, Any]:
+        comment = request.argument["comment"]
+        watches = {watch.poller.project.identity: watch for watch in self._daemon.watches}
+        store = self._daemon.store
+        found = await store.projects_of(request.argument["jobs"])
+        for identity, (name, jobs) in found.items():
+            if (watch := watches.get(identity)) is not None:
+                await watch.resolve(jobs, by=request.by, comment=comment)
+                continue
+            # It is configured no more, and its labels are not known.
+            project = Project(identity=identity, name=name)
+            await resolve(store, project, jobs, by=request.by, comment=comment, at=self._clock.now())
+            self._daemon.wake()
+        return {"resolved": [job_id for _, jobs in found.values() for job_id in jobs]}
+
+    async def _freshen(self, _: Operation) -> dict[str, Any]:
         await self._daemon.housekeeper.keep_freshness()
         return {}
 

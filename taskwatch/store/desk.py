@@ -16,7 +16,7 @@ import apsw
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.operation import Action
-from taskwatch.store import operations
+from taskwatch.store import alerts, operations
 from taskwatch.store.reader import connect, readable
 
 T = TypeVar("T")
@@ -63,6 +63,26 @@ class Desk:
                 connection, action=action, by=self._by, at=at, argument=argument, outcome=None
             )
         )
+
+    def acknowledge(
+        self, jobs: Sequence[str], *, until: datetime | None, comment: str | None, at: datetime
+    ) -> list[str]:
+        """Note that the operator has the open alerts of these tasks; return the tasks that have any."""
+
+        def work(connection: apsw.Connection) -> list[str]:
+            found = alerts.acknowledge(connection, jobs, by=self._by, at=at, until=until, comment=comment)
+            if found:
+                told = {
+                    "jobs": found,
+                    "until": None if until is None else until.isoformat(timespec="seconds"),
+                    "comment": comment,
+                }
+                operations.record(
+                    connection, action=Action.ACK, by=self._by, at=at, argument=told, outcome={}
+                )
+            return found
+
+        return self._transact(work)
 
     def withdraw(self, request: int) -> None:
         """Leave no trace of a request."""

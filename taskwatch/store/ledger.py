@@ -10,10 +10,13 @@ from typing import Any, Final
 
 import apsw
 
+from taskwatch.core.route import TOLD_BEFORE
 from taskwatch.engine.ports import PollRecord, ProjectState, Routed, StaleStateError
 from taskwatch.model.project import Condition, Identity, Trouble
-from taskwatch.model.task import Instance, Known, Task
+from taskwatch.model.task import Known
+from taskwatch.store import alerts
 from taskwatch.store.instants import from_stored, to_stored
+from taskwatch.store.rows import task_of
 
 _ENROL: Final = """
 INSERT INTO projects (service, host, project_id, name) VALUES (?, ?, ?, ?)
@@ -186,7 +189,7 @@ def latest(*instants: datetime | None) -> datetime | None:
 
 
 def add_events(connection: apsw.Connection, project: int | None, routed: Iterable[Routed]) -> None:
-    """Insert the events in their order, and a delivery for each hop."""
+    """Insert the events in their order, with a delivery for each hop and the alerts that they open and end."""
     connection.executemany(_ADD_DELIVERY, _inserted(connection, project, routed))
 
 
@@ -216,6 +219,10 @@ def _inserted(
             ),
         )
         seq = connection.last_insert_rowid()
+        alerts.opened(connection, seq, project, item)
+        if item.ends is not None:
+            for receiver in alerts.end(connection, item.ends, at=event.time):
+                yield seq, receiver, TOLD_BEFORE
         for hop in item.hops:
             yield seq, hop.receiver, hop.path
 
@@ -242,21 +249,6 @@ def _task_row(project: int, known: Known, changed_at: int) -> tuple[str | int | 
         int(known.is_gone),
         known.losses,
         changed_at,
-    )
-
-
-def task_of(row: tuple[Any, ...]) -> Task:
-    """Read a task from the columns job_id to instance_status, in the order of the table."""
-    job_id, name, status, progress, fail_reason, created_at, ended_at, *instance = row
-    return Task(
-        job_id=job_id,
-        name=name,
-        status=status,
-        progress=progress,
-        fail_reason=fail_reason,
-        created_at=from_stored(created_at),
-        ended_at=from_stored(ended_at),
-        instance=Instance(id=instance[0], name=instance[1], status=instance[2]),
     )
 
 

@@ -6,6 +6,7 @@ Each function is the body of one transaction; the writer begins and commits it.
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 
 import apsw
@@ -13,6 +14,7 @@ import apsw
 from taskwatch.engine.ports import OutageRecord, Routed, StaleStateError, Subject
 from taskwatch.model.event import Severity
 from taskwatch.model.outage import Kind, Outage, Place, thing_of
+from taskwatch.store import alerts
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.ledger import add_events
 
@@ -48,7 +50,7 @@ def sequence_of(connection: apsw.Connection, subject: Subject) -> int:
     return found or 0
 
 
-def record(connection: apsw.Connection, record: OutageRecord) -> int | None:
+def record(connection: apsw.Connection, record: OutageRecord, *, at: datetime) -> int | None:
     """Record what is told; return the number of the outage, None once it is over.
 
     Raises StaleStateError where the event does not follow upon the last one about its subject.
@@ -58,6 +60,8 @@ def record(connection: apsw.Connection, record: OutageRecord) -> int | None:
         tell(connection, record.subject, record.told)
     if record.is_over:
         connection.execute(_END, (outage.id,))
+        by = "the configuration" if record.told is None else record.told.event.id
+        alerts.returned(connection, outage.events, by=by, at=at)
         return None
     connection.execute(_PUT, _row(outage))
     return outage.id if outage.id is not None else connection.last_insert_rowid()

@@ -17,7 +17,7 @@ from taskwatch.model.delivery import (
     Retry,
 )
 from taskwatch.model.event import EventId
-from taskwatch.store import outages
+from taskwatch.store import alerts, outages
 from taskwatch.store.instants import from_stored, to_stored
 
 DETAIL_BOUND: Final = 500  # characters of a failure that are kept
@@ -138,6 +138,7 @@ def _record_failure(
 def hand_over(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:
     """Give what waits for these receivers to those that go by the new names."""
     connection.executemany(_HAND_OVER, [(new, old) for old, new in renamed.items()])
+    alerts.rename(connection, renamed)
     outages.rename(connection, renamed)
 
 

@@ -15,14 +15,15 @@ import apsw
 
 from taskwatch.engine.ports import PollRecord, ProjectState
 from taskwatch.errors import StoreFailedError, StoreUnusableError
+from taskwatch.model.alert import Alert
 from taskwatch.model.delivery import DeliveryId
 from taskwatch.model.event import EventId
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import ledger
+from taskwatch.store import alerts, ledger
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.opening import BUSY_MILLISECONDS, require_first_run, translated
-from taskwatch.store.rows import DeliveryRow, EventRow, ProjectRow, TaskRow
+from taskwatch.store.rows import AlertRow, DeliveryRow, EventRow, ProjectRow, TaskRow, task_of
 from taskwatch.store.schema import (
     load_migrations,
     require_not_newer,
@@ -68,6 +69,24 @@ WHERE (:project IS NULL OR p.name = :project)
   AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
   AND (:since IS NULL OR e.time >= :since)
 ORDER BY e.seq DESC LIMIT :limit
+"""
+
+_ALERTS: Final = """
+SELECT e.id, e.type, e.severity, e.summary, e.time, p.name, e.subject,
+       a.acknowledged_at, a.acknowledged_by, a.acknowledged_until, a.acknowledgement,
+       t.job_id, t.name, t.status, t.progress, t.fail_reason, t.created_at, t.ended_at,
+       t.instance_id, t.instance_name, t.instance_status
+FROM alerts a
+JOIN events e ON e.seq = a.event
+LEFT JOIN projects p ON p.id = a.project
+LEFT JOIN tasks t ON t.project = a.project AND t.job_id = a.job_id
+WHERE a.ended_at IS NULL
+  AND (:project IS NULL OR p.name = :project)
+  AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))
+  AND (:name IS NULL OR t.name GLOB :name)
+  AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
+  AND (:since IS NULL OR e.time >= :since)
+ORDER BY a.event DESC LIMIT :limit
 """
 
 # From the prefix up to what follows all that begin with it: ids are letters, digits and _, all below ~.
@@ -168,6 +187,20 @@ class StoreReader:
         }
         return [_event(row) for row in self._rows(_EVENTS, filters, since=since, limit=limit)]
 
+    def alerts(
+        self,
+        *,
+        project: str | None = None,
+        event_type: str | None = None,
+        name: str | None = None,
+        instance: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[AlertRow]:
+        """Return the alerts that have not ended, the latest first."""
+        filters = {"project": project, "event_type": event_type, "name": name, "instance": instance}
+        return [_alert(row) for row in self._rows(_ALERTS, filters, since=since, limit=limit)]
+
     def event_ids(self, prefix: str, *, limit: int) -> list[EventId]:
         """Return ids of events that begin so, in the order of letters."""
         with readable(self._path):
@@ -245,6 +278,13 @@ class ReadOnlyLedger:
             return {}
         with readable(self._path):
             return ledger.expected(self._connection, project, since)
+
+    async def open_alerts(self, project: int) -> list[Alert]:
+        """Return the alerts of the project's tasks that have not ended."""
+        if self._connection is None:
+            return []
+        with readable(self._path):
+            return alerts.of_project(self._connection, project)
 
     async def commit(self, record: PollRecord) -> None:  # noqa: ARG002 - the port's
         """Refuse."""
@@ -326,7 +366,7 @@ def _task(row: tuple[Any, ...]) -> TaskRow:
     project, revision, changed_at, gone, *columns = row
     return TaskRow(
         project=project,
-        task=ledger.task_of(tuple(columns)),
+        task=task_of(tuple(columns)),
         revision=revision,
         changed_at=from_stored(changed_at),
         is_gone=bool(gone),
@@ -371,4 +411,22 @@ def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
         subject=subject,
         summary=summary,
         time=from_stored(time),
+    )
+
+
+def _alert(row: tuple[Any, ...]) -> AlertRow:
+    event_id, type_, severity, summary, time, project, subject, at, by, until, said, *columns = row
+    return AlertRow(
+        event_id=event_id,
+        type=type_,
+        severity=severity,
+        summary=summary,
+        since=from_stored(time),
+        project=project,
+        subject=subject,
+        task=None if columns[0] is None else task_of(tuple(columns)),
+        acknowledged_at=from_stored(at),
+        acknowledged_by=by,
+        acknowledged_until=from_stored(until),
+        acknowledgement=said,
     )

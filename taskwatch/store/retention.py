@@ -1,7 +1,7 @@
 """Retention: what may be forgotten, a bounded batch a transaction.
 
-An event stays while any of its deliveries is pending or held, however old. A task stays while it is
-open and on the list, while any event of it remains (its return would otherwise repeat a recorded id), and for 30
+An event stays while any of its deliveries is pending or held, however old, and for 90
+days more while the alert that it opened is open. A task stays while it is open and on the list, while any event of it remains (its return would otherwise repeat a recorded id), and for 30
 days after it left the month that the cloud lists.
 """
 
@@ -13,6 +13,7 @@ from typing import Final
 import apsw
 
 BATCH: Final = 500  # rows, or pages, a transaction
+ALERTS_KEPT: Final = 90 * 86_400_000_000  # microseconds: beyond what holds for events, while they are open
 TASKS_KEPT: Final = timedelta(days=31 + 30)
 
 _DELIVERIES: Final = """
@@ -25,10 +26,29 @@ DELETE FROM deliveries WHERE id IN (
 )
 """
 
+_HEARERS: Final = """
+DELETE FROM hearers WHERE (alert, receiver) IN (
+    SELECT h.alert, h.receiver FROM events e JOIN alerts a ON a.event = e.seq JOIN hearers h ON h.alert = a.event
+    WHERE e.time < :before AND (a.ended_at IS NOT NULL OR e.time < :forgotten)
+    LIMIT :limit
+)
+"""
+
+_ALERTS: Final = """
+DELETE FROM alerts WHERE event IN (
+    SELECT a.event FROM events e JOIN alerts a ON a.event = e.seq
+    WHERE e.time < :before AND (a.ended_at IS NOT NULL OR e.time < :forgotten)
+      AND NOT EXISTS (SELECT 1 FROM hearers h WHERE h.alert = a.event)
+    LIMIT :limit
+)
+"""
+
 _EVENTS: Final = """
 DELETE FROM events WHERE seq IN (
     SELECT e.seq FROM events e
-    WHERE e.time < :before AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq)
+    WHERE e.time < :before
+      AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = e.seq)
+      AND NOT EXISTS (SELECT 1 FROM alerts a WHERE a.event = e.seq)
     LIMIT :limit
 )
 """
@@ -71,8 +91,18 @@ def deliveries(before: int) -> Batch:
     return _deletion(_DELIVERIES, before)
 
 
+def hearers(before: int) -> Batch:
+    """Forget who was told of alerts that are over and older than this, or that nobody cared for in 90 days more."""
+    return _deletion(_HEARERS, before, forgotten=before - ALERTS_KEPT)
+
+
+def alerts(before: int) -> Batch:
+    """Forget these alerts, once it is forgotten who was told of them."""
+    return _deletion(_ALERTS, before, forgotten=before - ALERTS_KEPT)
+
+
 def events(before: int) -> Batch:
-    """Forget events older than this that have no deliveries, or none any more."""
+    """Forget events older than this that have no deliveries and no alert, or none any more."""
     return _deletion(_EVENTS, before)
 
 
@@ -94,9 +124,9 @@ def pages(connection: apsw.Connection) -> int:
     return free - left
 
 
-def _deletion(statement: str, before: int) -> Batch:
+def _deletion(statement: str, before: int, **more: int) -> Batch:
     def delete(connection: apsw.Connection) -> int:
-        connection.execute(statement, {"before": before, "limit": BATCH})
+        connection.execute(statement, {"before": before, "limit": BATCH, **more})
         return connection.changes()
 
     return delete

@@ -1,12 +1,14 @@
-"""What the commands read of a store."""
+"""What the commands read of a store, and how a task stands in its rows."""
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from taskwatch.model.delivery import DeliveryId
 from taskwatch.model.event import EventId
 from taskwatch.model.project import Condition, Identity
-from taskwatch.model.task import Task
+from taskwatch.model.task import Instance, Task
+from taskwatch.store.instants import from_stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,24 @@ class EventRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """An alert that has not ended, with the event that opened it."""
+
+    event_id: EventId
+    type: str
+    severity: str
+    summary: str
+    since: datetime
+    project: str | None  # its name; None: it is about none, or about several
+    subject: str
+    task: Task | None  # as it is now
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    acknowledged_until: datetime | None
+    acknowledgement: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
     """A delivery, with what it delivers."""
 
@@ -65,3 +85,18 @@ class DeliveryRow:
     subject: str
     summary: str
     time: datetime  # of the event
+
+
+def task_of(row: tuple[Any, ...]) -> Task:
+    """Read a task from the columns job_id to instance_status, in the order of the table."""
+    job_id, name, status, progress, fail_reason, created_at, ended_at, *instance = row
+    return Task(
+        job_id=job_id,
+        name=name,
+        status=status,
+        progress=progress,
+        fail_reason=fail_reason,
+        created_at=from_stored(created_at),
+        ended_at=from_stored(ended_at),
+        instance=Instance(id=instance[0], name=instance[1], status=instance[2]),
+    )

@@ -21,6 +21,7 @@ TABLES: Final = {
     1: frozenset({"meta", "projects", "tasks", "events", "deliveries", "freshness"}),
     2: frozenset({"operations", "removed_receivers"}),
     3: frozenset({"outages", "subjects"}),
+    4: frozenset({"alerts", "hearers"}),
 }
 
 

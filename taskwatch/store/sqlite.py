@@ -1,6 +1,6 @@
 """The store on SQLite: each public method is one transaction, answered once it is durable."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from taskwatch.clock import Clock
 from taskwatch.engine.ports import OutageRecord, PollRecord, ProjectState, Routed, Subject
+from taskwatch.model.alert import Alert
 from taskwatch.model.delivery import DeliveryId, Outcome, Queued, RemovedReceiver
-from taskwatch.model.operation import Operation
+from taskwatch.model.operation import Action, Operation
 from taskwatch.model.outage import Outage
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import ledger, operations, outages, outbox, retention
+from taskwatch.store import alerts, ledger, operations, outages, outbox, retention
 from taskwatch.store.files import make_directory
 from taskwatch.store.instants import to_stored
 from taskwatch.store.lock import Role, StoreLock, acquire
@@ -59,6 +60,24 @@ class SqliteStore:
         """Return when each task began that began since then, or had not ended; not those that are gone."""
         return await self._writer.read(lambda connection: ledger.expected(connection, project, since))
 
+    async def open_alerts(self, project: int) -> list[Alert]:
+        """Return the alerts of the project's tasks that have not ended, in the order in which they were opened."""
+        return await self._writer.read(lambda connection: alerts.of_project(connection, project))
+
+    async def projects_of(self, jobs: Collection[str]) -> dict[Identity, tuple[str, list[str]]]:
+        """Return the projects in which these tasks have open alerts: the name of each, and which tasks."""
+        chosen = tuple(jobs)
+        return await self._writer.read(lambda connection: alerts.projects_of(connection, chosen))
+
+    async def note(self, action: Action, *, by: str, argument: Mapping[str, Any]) -> None:
+        """Record what an operator did through this store, while no daemon held it."""
+        now, told = self._clock.now(), dict(argument)
+        await self._writer.write(
+            lambda connection: operations.record(
+                connection, action=action, by=by, at=now, argument=told, outcome={}
+            )
+        )
+
     async def commit(self, record: PollRecord) -> None:
         """Make all of it durable, or nothing. Raises StaleStateError or StoreFailedError."""
         now = self._clock.now()
@@ -81,7 +100,10 @@ class SqliteStore:
 
         Raises StaleStateError or StoreFailedError.
         """
-        return await self._writer.write(lambda connection: outages.record(connection, record), grows=True)
+        now = self._clock.now()
+        return await self._writer.write(
+            lambda connection: outages.record(connection, record, at=now), grows=True
+        )
 
     async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
         """Return pending deliveries with ids above `after`, in the order of recording."""
@@ -154,6 +176,8 @@ class SqliteStore:
         """
         old_events = to_stored(before)
         old_tasks = to_stored(self._clock.now() - retention.TASKS_KEPT)
+        await self._exhaust(retention.hearers(old_events))
+        await self._exhaust(retention.alerts(old_events))
         pruned = Pruned(
             deliveries=await self._exhaust(retention.deliveries(old_events)),
             events=await self._exhaust(retention.events(old_events)),

@@ -487,7 +487,7 @@ async def test_more_than_a_batch_is_forgotten_in_one_call(store: Store) -> None:
     await committed(
         store,
         state,
-        *(routed(an_event(f"tw_{number}", type_=EventType.TASK_FAILED)) for number in range(1_234)),
+        *(routed(an_event(f"tw_{number}", type_=EventType.TASK_COMPLETED)) for number in range(1_234)),
     )
     assert (await store.prune(at(5))).events == 1_234
 

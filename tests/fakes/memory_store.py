@@ -7,13 +7,14 @@ killed, nothing that the process still does reaches the store, and nothing retur
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from taskwatch.engine.ports import PollRecord, ProjectState, Routed, StaleStateError
 from taskwatch.errors import StoreFailedError
+from taskwatch.model.alert import OPENING, Alert
 from taskwatch.model.delivery import (
     Dead,
     Delivered,
@@ -59,6 +60,7 @@ class Call(StrEnum):
     ENROL = "enrol"
     KNOWN = "known"
     EXPECTED = "expected"
+    ALERTS = "open alerts"
     COMMIT = "commit"
     PENDING = "pending"
     BODY = "body"
@@ -71,6 +73,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.projects: dict[int, StoredProject] = {}
+        self.alerts: dict[EventId, tuple[int, Alert]] = {}  # with the project; those that are open
         self.events: list[tuple[int, Event]] = []  # project, in the order of recording
         self.deliveries: dict[DeliveryId, StoredDelivery] = {}
         self.calls: Counter[Call] = Counter()
@@ -129,6 +132,15 @@ class MemoryStore:
             for task in standing
             if not task.has_ended or (task.created_at is not None and task.created_at >= since)
         }
+
+    async def open_alerts(self, project: int) -> list[Alert]:
+        await self._turn(Call.ALERTS)
+        tasks = self.projects[project].tasks
+        return [
+            replace(alert, task=tasks[alert.task.job_id].task)
+            for owner, alert in self.alerts.values()
+            if owner == project
+        ]
 
     async def commit(self, record: PollRecord) -> None:
         await self._turn(Call.COMMIT)
@@ -208,6 +220,18 @@ class MemoryStore:
     def _tell(self, project: int, routed: Routed) -> None:
         event = routed.event
         self._event_ids.add(event.id)
+        if event.type in OPENING and routed.job_id is not None:
+            task = self.projects[project].tasks[routed.job_id].task
+            self.alerts[event.id] = (
+                project,
+                Alert(event_id=event.id, type=event.type, task=task),
+            )
+        if routed.ends is not None:
+            ended = routed.ends.alert.event_id
+            del self.alerts[ended]
+            for item in [item for item in self.deliveries.values() if item.event_id == ended]:
+                if item.state in {DeliveryState.PENDING, DeliveryState.DELIVERED}:  # it was told
+                    self._enqueue(event.id, item.receiver, f"{project}/{event.subject}", event.body)
         self.events.append((project, event))
         for hop in routed.hops:
             self._enqueue(event.id, hop.receiver, f"{project}/{event.subject}", event.body)
@@ -254,6 +278,10 @@ class Session:
     async def expected(self, project: int, since: datetime) -> dict[str, datetime | None]:
         await self._alive()
         return await self._store.expected(project, since)
+
+    async def open_alerts(self, project: int) -> list[Alert]:
+        await self._alive()
+        return await self._store.open_alerts(project)
 
     async def commit(self, record: PollRecord) -> None:
         await self._pass(CrashPoint.BEFORE_COMMIT)

@@ -34,7 +34,7 @@ def violations(
             event = json.loads(body)
             if event["id"] != id_:
                 found.append(f"{name}: webhook-id {id_} carries the event {event['id']}")
-            if "transition" in event["data"]:
+            if "task" in event["data"]:
                 chains[event["subject"]].append(event)
         for job_id, status in last.items():
             found += _broken_chain(f"{name}: {job_id}", chains.pop(job_id, []), status, silent.get(job_id))
@@ -58,11 +58,13 @@ def _broken_chain(where: str, chain: list[dict[str, Any]], last: str, silent: st
     at = silent
     revision = 0 if silent is None else 1
     for number, event in enumerate(chain, start=1):
-        step = event["data"]["transition"]
         if event["data"]["sequence"] != number:
             found.append(
                 f"{where}: event {number} has sequence {event['data']['sequence']}: lost or out of order"
             )
+        step = event["data"].get("transition")
+        if step is None:  # that it is gone, or that an alert is over
+            continue
         if step["from"] != at:
             found.append(f"{where}: from {step['from']} although it was {at}")
         if step["revision"] != revision + 1:

@@ -62,6 +62,9 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[EventDict]:
     return lines
 
 
+FAILED = "job-0"
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -214,6 +217,14 @@ async def test_every_action_is_logged_once_with_who_did_it_and_what(
         await asked(scene, Action.RELOAD, {})
         await asked(scene, Action.POLL, {"projects": ["prod"]})
         await asked(scene, Action.RECEIVER_TEST, {"receiver": "hook"})
+        cloud.rows[0] |= {"status": "Failed", "ended_at": "2026-08-05T09:15:07+0800"}
+        await until(lambda: _alerts(scene) == [FAILED], "the failure")
+        with Desk(scene.store, by=ME) as desk:
+            assert desk.acknowledge([FAILED], until=None, comment="mine", at=now()) == [FAILED]
+        assert await asked(scene, Action.RESOLVE, {"jobs": [FAILED], "comment": None}) == {
+            "resolved": [FAILED]
+        }
+        await until(lambda: Action.RESOLVE in _logged(lines), "the last line")
 
     acted = [line for line in lines if line["event"] == "operator_acted"]
     assert sorted(line["action"] for line in acted) == sorted(set(Action) - {Action.FRESHEN})  # a question
@@ -224,6 +235,17 @@ async def test_every_action_is_logged_once_with_who_did_it_and_what(
     assert "hook" in about["receiver_test"]
     assert "prod" in about["poll"]
     assert str(scene.store) in about["state_init"]
+    assert "mine" in about["ack"]
+    assert FAILED in about["resolve"]
+
+
+def _logged(lines: list[EventDict]) -> list[str]:
+    return [line["action"] for line in lines if line["event"] == "operator_acted"]
+
+
+def _alerts(scene: Scene) -> list[str]:
+    with StoreReader(scene.store) as reader:
+        return [row.subject for row in reader.alerts()]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ class PollerMachine(RuleBasedStateMachine):
             moves = [
                 (event.attributes["from"] or None, event.attributes["to"])
                 for event in events
-                if event.type is not EventType.TASK_VANISHED
+                if event.type not in {EventType.TASK_VANISHED, EventType.TASK_RESOLVED}
             ]
             self._is_chain(moves)
             held = self.store.projects[1].tasks.get(job_id)

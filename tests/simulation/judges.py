@@ -10,8 +10,11 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any
 
+from taskwatch.model.task import CANCELED, FAILED
 from tests.simulation.world import GONE_POLLS, INTERVAL, STALE_POLLS, World
 
+STATUSES = {"task.failed": FAILED, "task.canceled": CANCELED}
+OPENING = {"failed", "canceled", "vanished", "left_window"}
 UNSEEN_POLLS = int(300 / INTERVAL)  # a task is not told gone over more of them in a row
 
 
@@ -53,12 +56,13 @@ class Chain:
 
     moves: list[dict[str, Any]] = field(default_factory=list)
     losses: list[Recorded] = field(default_factory=list)
+    ends: list[Recorded] = field(default_factory=list)  # of alerts
     sequences: list[int] = field(default_factory=list)
 
 
 def verdict(world: World) -> list[Broken]:
     """Return every broken promise of this world."""
-    judges = (_chains, _losses, _silence, _outages, _deliveries, _health_of_the_store)
+    judges = (_chains, _losses, _alerts, _silence, _outages, _deliveries, _health_of_the_store)
     return [found for judge in judges for found in judge(world)]
 
 
@@ -86,6 +90,8 @@ def _by_task(world: World) -> dict[str, Chain]:
         chain.sequences.append(event.sequence)
         if "transition" in event.data:
             chain.moves.append(event.data["transition"])
+        elif event.kind == "task.resolved":
+            chain.ends.append(event)
         else:
             chain.losses.append(event)
     return chains
@@ -141,6 +147,38 @@ def _losses(world: World) -> Iterator[Broken]:
             yield Broken(Kind.LOST, f"{job_id} was deleted, and nobody was told")
 
 
+def _alerts(world: World) -> Iterator[Broken]:
+    """What was told to need attention is told to be over once, if it is, and stands open as long as it does."""
+    held: dict[str, tuple[str, bool]] = {
+        job_id: (status, gone)
+        for job_id, status, gone in world.disk.rows("SELECT job_id, status, gone FROM tasks")
+    }
+    standing = {
+        event_id
+        for (event_id,) in world.disk.rows(
+            "SELECT e.id FROM alerts a JOIN events e ON e.seq = a.event WHERE a.ended_at IS NULL"
+        )
+    }
+    events = [event for event in recorded(world) if event.job_id is not None]
+    opened = {event.id: event for event in events if event.kind.removeprefix("task.") in OPENING}
+    ends = [event.data["resolves"] for event in events if event.kind == "task.resolved"]
+    if len(set(ends)) < len(ends):
+        yield Broken(Kind.FALSE, "an alert was told twice to be over")
+    if set(ends) - opened.keys() or standing - opened.keys():
+        yield Broken(Kind.FALSE, "an alert was ended, or stands, that nobody was told of")
+    if opened.keys() - set(ends) - standing:
+        yield Broken(Kind.LOST, "an alert is over, and nobody was told")
+    for event_id in opened.keys() & standing:
+        event = opened[event_id]
+        assert event.job_id is not None
+        status, is_gone = held[event.job_id]
+        stands = (
+            is_gone if event.kind in {"task.vanished", "task.left_window"} else STATUSES[event.kind] == status
+        )
+        if not stands or event_id in ends:
+            yield Broken(Kind.FALSE, f"{event.kind} of {event.job_id} stands, and is over")
+
+
 def _silence(world: World) -> Iterator[Broken]:
     """Only what had begun before the baseline, or was deleted, may have no beginning among the events."""
     assert world.baseline_at is not None
@@ -168,13 +206,13 @@ def _outages(world: World) -> Iterator[Broken]:
     ended = [id_ for event in events if event.kind.endswith(".recovered") for id_ in event.data["resolves"]]
     if sorted(told) != sorted(ended):
         yield Broken(Kind.LOST, f"{len(told)} outages were told and {len(ended)} to be over")
-    # A login may be refused by chance, and the list shrinks by itself where records are taken away.
-    by_chance = {"login", "shrink"} if world.weather.hides else {"login"}
+    # A login may be refused by chance. Where records are taken away the list shrinks by itself, and what is then
+    # told names the cause of the last poll, whatever that was.
     degraded = [
-        event for event in events if event.kind == "project.degraded" and event.data["cause"] not in by_chance
+        event for event in events if event.kind == "project.degraded" and event.data["cause"] != "login"
     ]
     windows = bool(world.weather.down) + bool(world.weather.shrunk)
-    if len(degraded) > windows:
+    if not world.weather.hides and len(degraded) > windows:
         yield Broken(
             Kind.FALSE, f"{len(degraded)} outages of the project were told, and there were {windows}"
         )

@@ -515,7 +515,9 @@ class World:
     def _process(self, clock: VirtualClock) -> Process:
         # What a crash left under a former name: an operator gives the receiver that name, or renames it anew.
         for name, now in self.names.items():
-            waiting = self.disk.rows("SELECT DISTINCT receiver FROM deliveries WHERE state = 'pending'")
+            waiting = self.disk.rows(
+                "SELECT receiver FROM deliveries WHERE state = 'pending' UNION SELECT receiver FROM hearers"
+            )
             former = {found for (found,) in waiting if found.startswith(name) and found != now}
             outbox.hand_over(self.disk.connection, dict.fromkeys(former, now))
         self._alive = Process(self, clock)

@@ -114,8 +114,10 @@ class Listener(Receiver):
             self.copies += 1
             return
         step = data.get("transition")
-        if step is None:  # all of these tasks end before they leave the list
-            self.broken.append(f"{subject}: {event['type']}")
+        if step is None:
+            # All of these tasks end before they leave the list, and alerts end as others of their work do.
+            if event["type"] != "taskwatch.task.resolved" or data["sequence"] != last + 1:
+                self.broken.append(f"{subject}: {event['type']}")
             self.sequences[subject] = data["sequence"]
             return
         if data["sequence"] != last + 1 or (last and step["from"] != self.statuses[subject]):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from taskwatch.cli import manual
-from taskwatch.cli.main import COMMANDS, PLANNED, group
+from taskwatch.cli.main import COMMANDS, FURTHER, PLANNED, group
 from tests.fakes.commands import ROOT
 from tests.fakes.in_process import Run, runner
 
@@ -30,7 +30,8 @@ def test_the_overview_fits_a_screen_of_24_lines_by_80_columns(run: Run) -> None:
 def test_the_overview_names_each_command_and_what_it_is_for(run: Run) -> None:
     out = run("--help").out
 
-    assert [name for name in COMMANDS if f"\n  {name} " not in out] == []
+    assert [name for name in COMMANDS if name not in FURTHER and f"\n  {name} " not in out] == []
+    assert f"\n  And: {', '.join(FURTHER)}.\n" in out
 
 
 def test_each_command_shows_an_example(run: Run) -> None:

@@ -282,7 +282,7 @@ def test_wrong_usage_is_2_and_says_how_to_ask_for_help(arguments: tuple[str, ...
 def test_help_answers_for_each_command(run: Run) -> None:
     overview = run("--help")
     assert len(overview.out.splitlines()) <= 40, "one screen"
-    for command in ("run", "check", "poll", "tasks", "events", "deliveries", "simulate", "schema", "demo"):
+    for command in ("run", "check", "poll", "tasks", "events", "deliveries", "alerts", "demo"):
         assert f"  {command} " in overview.out
         ended = run(command, "--help")
         assert (ended.code, ended.err) == (0, "")

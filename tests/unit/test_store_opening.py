@@ -447,10 +447,10 @@ async def test_what_root_makes_belongs_to_the_owner_of_the_directory(tmp_path: P
 
 NEWEST = load_migrations()[-1].number
 NEXT = Migration(
-    number=NEWEST + 1, sql="CREATE TABLE alerts (key TEXT PRIMARY KEY) STRICT; DROP TABLE freshness"
+    number=NEWEST + 1, sql="CREATE TABLE wonders (key TEXT PRIMARY KEY) STRICT; DROP TABLE freshness"
 )
 BROKEN = Migration(
-    number=NEWEST + 2, sql="CREATE TABLE silences (id INTEGER); INSERT INTO nowhere VALUES (1)"
+    number=NEWEST + 2, sql="CREATE TABLE miracles (id INTEGER); INSERT INTO nowhere VALUES (1)"
 )
 
 

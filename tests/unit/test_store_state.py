@@ -257,7 +257,7 @@ GAPS: Final = {
 @pytest.mark.parametrize(("statement", "told"), GAPS.values(), ids=GAPS.keys())
 async def test_a_gap_in_a_chain_is_found_and_named(statement: str, told: str, path: Path) -> None:
     await made(path)
-    edit(path, "DELETE FROM deliveries")
+    edit(path, "DELETE FROM deliveries; DELETE FROM hearers; DELETE FROM alerts")
     edit(path, statement)
 
     gaps = inspect(path, kept_since=T0).gaps
@@ -267,7 +267,10 @@ async def test_a_gap_in_a_chain_is_found_and_named(statement: str, told: str, pa
 
 async def test_what_retention_took_behind_an_event_that_waits_is_no_gap(path: Path) -> None:
     await made(path)
-    edit(path, "DELETE FROM deliveries; DELETE FROM events WHERE sequence IN (2, 4)")
+    edit(
+        path,
+        "DELETE FROM deliveries; DELETE FROM hearers; DELETE FROM alerts; DELETE FROM events WHERE sequence IN (2, 4)",
+    )
 
     assert inspect(path, kept_since=T0).gaps != ()
     assert inspect(path, kept_since=T0 + timedelta(hours=3.5)).gaps == ()
@@ -275,7 +278,10 @@ async def test_what_retention_took_behind_an_event_that_waits_is_no_gap(path: Pa
 
 async def test_events_that_retention_took_from_the_front_are_no_gap(path: Path) -> None:
     await made(path)
-    edit(path, "DELETE FROM deliveries; DELETE FROM events WHERE sequence < 3")
+    edit(
+        path,
+        "DELETE FROM deliveries; DELETE FROM hearers; DELETE FROM alerts; DELETE FROM events WHERE sequence < 3",
+    )
 
     assert inspect(path, kept_since=T0).gaps == ()
 
@@ -287,7 +293,7 @@ async def test_what_makes_a_store_unusable_is_told_as_that(path: Path) -> None:
         inspect(path, kept_since=T0)
 
     sibling(path, ".id").write_text("another\n")
-    edit(path, "DELETE FROM deliveries")
+    edit(path, "DELETE FROM deliveries; DELETE FROM hearers; DELETE FROM alerts")
     with pytest.raises(StoreUnusableError, match="another store than"):
         inspect(path, kept_since=T0)
 
@@ -469,7 +475,9 @@ def test_check_says_a_few_lines_and_reads_no_secret(run: Run, path: Path) -> Non
 
 
 def test_check_ends_with_1_for_a_gap_and_78_for_damage(run: Run, path: Path) -> None:
-    edit(path, "DELETE FROM deliveries; UPDATE tasks SET sequence = 3")
+    edit(
+        path, "DELETE FROM deliveries; DELETE FROM hearers; DELETE FROM alerts; UPDATE tasks SET sequence = 3"
+    )
     gap = run("state", "check")
     spoil(path)
     damage = run("state", "check")

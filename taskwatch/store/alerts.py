@@ -1,0 +1,132 @@
+"""Alerts: the statements that open and end them, and those by which they are found.
+
+Each function is a part of a transaction; the writer begins and commits it.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import apsw
+
+from taskwatch.engine.ports import Routed, StaleStateError
+from taskwatch.model.alert import OPENING, Alert, Ended, Why
+from taskwatch.model.event import EventId, EventType
+from taskwatch.model.project import Identity
+from taskwatch.store.instants import to_stored
+from taskwatch.store.rows import task_of
+
+_OPEN: Final = "INSERT INTO alerts (event, project, job_id) VALUES (?, ?, ?)"
+_HEARS: Final = "INSERT INTO hearers (alert, receiver) VALUES (?, ?)"
+_END: Final = """
+UPDATE alerts SET ended_at = ?, why = ?, by = ?, comment = ?
+WHERE event = (SELECT seq FROM events WHERE id = ?) AND ended_at IS NULL
+"""
+
+# Whoever did not get the event in the end was not told.
+_TOLD: Final = """
+SELECT h.receiver FROM hearers h LEFT JOIN deliveries d ON d.event = h.alert AND d.receiver = h.receiver
+WHERE h.alert = (SELECT seq FROM events WHERE id = ?)
+  AND coalesce(d.state, 'delivered') IN ('pending', 'delivered')
+ORDER BY h.receiver
+"""
+
+_OF_PROJECT: Final = """
+SELECT e.id, e.type,
+       t.job_id, t.name, t.status, t.progress, t.fail_reason, t.created_at, t.ended_at,
+       t.instance_id, t.instance_name, t.instance_status
+FROM alerts a
+JOIN events e ON e.seq = a.event
+JOIN tasks t ON t.project = a.project AND t.job_id = a.job_id
+WHERE a.project = ? AND a.ended_at IS NULL
+ORDER BY a.event
+"""
+
+_PROJECTS_OF: Final = """
+SELECT p.service, p.host, p.project_id, p.name, a.job_id
+FROM alerts a JOIN projects p ON p.id = a.project
+WHERE a.ended_at IS NULL AND a.job_id IN (SELECT value FROM json_each(?))
+ORDER BY p.id, a.event
+"""
+
+_ACKNOWLEDGE: Final = """
+UPDATE alerts
+SET acknowledged_at = :at, acknowledged_by = :by, acknowledged_until = :until, acknowledgement = :comment
+WHERE job_id = :job_id AND ended_at IS NULL
+"""
+
+_RENAME: Final = "UPDATE OR IGNORE hearers SET receiver = ? WHERE receiver = ?"
+
+
+def opened(connection: apsw.Connection, seq: int, project: int | None, routed: Routed) -> None:
+    """Open the alert of an event that was just recorded, if it is one of those that do."""
+    if routed.event.type not in OPENING:
+        return
+    connection.execute(_OPEN, (seq, project, routed.job_id))
+    connection.executemany(_HEARS, [(seq, hop.receiver) for hop in routed.hops])
+
+
+def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[str]:
+    """End an alert; return the receivers that were told of it. Raises StaleStateError where it has ended already.
+
+    They are asked for here, in the transaction: a reload may have renamed them a moment ago.
+    """
+    told = (to_stored(at), ended.why, ended.by, ended.comment, ended.alert.event_id)
+    connection.execute(_END, told)
+    if connection.changes() == 0:
+        raise StaleStateError(f"the alert of {ended.alert.event_id} has ended already")
+    return [receiver for (receiver,) in connection.execute(_TOLD, (ended.alert.event_id,))]
+
+
+def returned(connection: apsw.Connection, events: Iterable[EventId], *, by: str, at: datetime) -> None:
+    """End the alerts of an outage that is over."""
+    instant = to_stored(at)
+    connection.executemany(_END, [(instant, Why.RETURNED, by, None, event_id) for event_id in events])
+
+
+def of_project(connection: apsw.Connection, project: int) -> list[Alert]:
+    """Return the open alerts of the project's tasks, in the order in which they were opened."""
+    return [_alert(row) for row in connection.execute(_OF_PROJECT, (project,))]
+
+
+def projects_of(connection: apsw.Connection, jobs: Collection[str]) -> dict[Identity, tuple[str, list[str]]]:
+    """Return the projects in which these tasks have open alerts: the name of each, and which tasks."""
+    found: dict[Identity, tuple[str, list[str]]] = {}
+    for service, host, project_id, name, job_id in connection.execute(
+        _PROJECTS_OF, (json.dumps(list(jobs)),)
+    ):
+        identity = Identity(service=service, host=host, project_id=project_id)
+        _, of_project = found.setdefault(identity, (name, []))
+        if job_id not in of_project:
+            of_project.append(job_id)
+    return found
+
+
+def acknowledge(
+    connection: apsw.Connection,
+    jobs: Sequence[str],
+    *,
+    by: str,
+    at: datetime,
+    until: datetime | None,
+    comment: str | None,
+) -> list[str]:
+    """Note that somebody has the open alerts of these tasks; return those that have any."""
+    told = {"at": to_stored(at), "by": by, "until": to_stored(until), "comment": comment}
+    found = []
+    for job_id in jobs:
+        connection.execute(_ACKNOWLEDGE, told | {"job_id": job_id})
+        if connection.changes():
+            found.append(job_id)
+    return found
+
+
+def rename(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:
+    """Let what these receivers were told be what those of the new names were."""
+    connection.executemany(_RENAME, [(new, old) for old, new in renamed.items()])
+
+
+def _alert(row: tuple[Any, ...]) -> Alert:
+    event_id, type_ = row[:2]
+    return Alert(event_id=event_id, type=EventType(type_), task=task_of(row[2:]))
