@@ -16,7 +16,7 @@ from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.budget import Budget
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.poller import Poller
-from taskwatch.engine.ports import Ledger, Notifier, TaskSource
+from taskwatch.engine.ports import AlertBook, Ledger, NoAlerts, Notifier, TaskSource
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreHeldError
 from taskwatch.model.event import Event
@@ -149,9 +149,11 @@ async def pollers(
         yield watches, naming.troubles
 
 
-def open_notifier(options: ReceiverOptions, *, clock: Clock, log: Logger) -> Notifier:
-    """Open what talks to a receiver."""
-    return NOTIFIERS[options.type].open(options, clock=clock, log=log)
+def open_notifier(
+    options: ReceiverOptions, *, clock: Clock, log: Logger, alerts: AlertBook | None = None
+) -> Notifier:
+    """Open what talks to a receiver; one that keeps alerts looks them up. Without a book it is only tried."""
+    return NOTIFIERS[options.type].open(options, clock=clock, log=log, alerts=alerts or NoAlerts())
 
 
 def require_secret(config: Config) -> None:
@@ -204,7 +206,7 @@ class _Parts:
         return self._clouds.budget(project, config)
 
     def notifier(self, options: ReceiverOptions) -> Notifier:
-        return open_notifier(options, clock=self._clock, log=self._log)
+        return open_notifier(options, clock=self._clock, log=self._log, alerts=self._store)
 
     def lane(self, options: ReceiverOptions, notifier: Notifier) -> Lane:
         return Lane(

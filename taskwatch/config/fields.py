@@ -28,7 +28,18 @@ _NAME_LENGTH: Final = 100
 _SHOWN: Final = 20  # of the words that are known, in an error
 # Alertmanager's labels of an alert; a project's labels stand beside them under their own names.
 _TAKEN_LABELS: Final = frozenset(
-    {"severity", "project", "task", "job_id", "instance_name", "instance_id", "alertname"}
+    {
+        "severity",
+        "project",
+        "task",
+        "job_id",
+        "instance_name",
+        "instance_id",
+        "alertname",
+        "receiver",
+        "host",
+        "login",
+    }
 )
 NOT_YET: Final = "not in this version"
 

@@ -42,6 +42,8 @@ REFILL: Final = 500
 POISONED: Final = 10  # failures of one event while others succeeded
 RELOAD_SECONDS: Final = 30.0  # a lost wake-up costs this much at most
 STORE_RETRY_SECONDS: Final = 1.0
+REPEAT_SECONDS: Final = 60.0
+REPETITION_SECONDS: Final = 45.0  # that one repetition may take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,8 @@ class Lane:
         self._attempts: set[asyncio.Task[None]] = set()
         self._recordings: set[asyncio.Task[None]] = set()
         self._reload_at = 0.0  # monotonic
+        self._repeat_at = 0.0  # monotonic
+        self._repetition: asyncio.Task[None] | None = None
         self._is_unreadable = False
         self._failure: DeliveryError | None = None  # the last one
         self._fatal: Exception | None = None
@@ -158,6 +162,7 @@ class Lane:
                 self._wake.clear()
                 self.passed_at = self._clock.monotonic()
                 self._reload_when_due()
+                self._repeat_when_due()
                 await self._refill()
                 self._begin()
                 with suppress(TimeoutError):
@@ -189,6 +194,27 @@ class Lane:
             await self._drain(0.0)
         if self._fatal is not None:
             raise self._fatal
+
+    def _repeat_when_due(self) -> None:
+        """Let the notifier repeat what it has to. That is no delivery: what fails of it, the notifier tells."""
+        now = self._clock.monotonic()
+        if now < self._repeat_at or self._repetition is not None:
+            return
+        self._repeat_at = now + REPEAT_SECONDS
+        self._repetition = asyncio.create_task(self._repeat(), name=f"repeat {self.receiver}")
+
+    async def _repeat(self) -> None:
+        try:
+            async with asyncio.timeout(REPETITION_SECONDS):
+                await self._notifier.repeat()
+        except (TimeoutError, StoreFailedError) as error:
+            self._log.warning(
+                "alerts_not_repeated", error=str(error) or f"took over {REPETITION_SECONDS:g} s"
+            )
+        except Exception as error:  # noqa: BLE001  (a notifier's mistake must not end its lane)
+            self._log.error("repetition_broken", error=type(error).__name__, exc_info=error)
+        finally:
+            self._repetition = None
 
     def _reload_when_due(self) -> None:
         now = self._clock.monotonic()
@@ -241,7 +267,7 @@ class Lane:
 
     def _patience(self) -> float:
         """Return the seconds until something can be begun that cannot be now, or the store is asked again."""
-        first = self._reload_at
+        first = min(self._reload_at, self._repeat_at)
         slots = 1 if self._breaker.is_down else IN_FLIGHT
         head = self._queue.head
         if head is not None and not self._breaker.is_paused and len(self._attempts) < slots:
@@ -362,6 +388,9 @@ class Lane:
                 self._queue.finish(item)
 
     async def _drain(self, seconds: float) -> None:
+        if self._repetition is not None:
+            self._repetition.cancel()
+            await asyncio.wait({self._repetition})
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=seconds)
         for attempt in tuple(self._attempts):

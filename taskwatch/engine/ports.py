@@ -1,6 +1,6 @@
 """What the engine asks of the world. Each port is as narrow as its one consumer."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -10,7 +10,7 @@ from taskwatch.core.since import Since
 from taskwatch.errors import TaskwatchError
 from taskwatch.model.alert import Alert, Ended
 from taskwatch.model.delivery import DeliveryId, Message, Outcome, Queued, Reason, Scope
-from taskwatch.model.event import Event
+from taskwatch.model.event import Event, EventId
 from taskwatch.model.outage import Outage, Place
 from taskwatch.model.project import Digests, Identity, Listing
 from taskwatch.model.task import Known
@@ -154,6 +154,57 @@ class Outbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How an alert stands with a receiver that keeps it."""
+
+    event_id: EventId  # of the event that opened it
+    body: bytes  # of that event
+    ended_at: datetime | None
+    labels: Mapping[str, str] | None  # under which the receiver knows it; None: it has not heard of it
+    fired_seconds: float  # for which it was repeated
+
+
+class AlertBook(Protocol):
+    """What receivers that keep state were told of alerts."""
+
+    async def standing(self, receiver: str, events: Collection[EventId] | None = None) -> list[Standing]:
+        """Return the alerts that the receiver was told of and is to keep, or those of them that these events opened."""
+        ...
+
+    async def freeze(self, receiver: str, labels: Mapping[EventId, Mapping[str, str]]) -> None:
+        """Keep the labels of alerts, for as long as they live."""
+        ...
+
+    async def fired(self, receiver: str, *, seconds: float) -> None:
+        """Count that the open ones were repeated for so much longer."""
+        ...
+
+    async def settle(self, receiver: str, events: Collection[EventId]) -> None:
+        """Note that the receiver need not hear of these any more."""
+        ...
+
+
+class NoAlerts:
+    """The book of whoever was told nothing."""
+
+    async def standing(
+        self,
+        receiver: str,  # noqa: ARG002  (the port's)
+        events: Collection[EventId] | None = None,  # noqa: ARG002
+    ) -> list[Standing]:
+        return []
+
+    async def freeze(self, receiver: str, labels: Mapping[EventId, Mapping[str, str]]) -> None:
+        """Nothing is kept."""
+
+    async def fired(self, receiver: str, *, seconds: float) -> None:
+        """Nothing was repeated."""
+
+    async def settle(self, receiver: str, events: Collection[EventId]) -> None:
+        """Nothing is left."""
+
+
 @dataclass(eq=False)
 class DeliveryError(TaskwatchError):
     """A notifier could not deliver. Says why, and whom it speaks of; never shows a secret."""
@@ -172,6 +223,10 @@ class Notifier(Protocol):
 
     async def notify(self, message: Message) -> None:
         """Deliver once. Raises DeliveryError; the lane decides whether and when to try again."""
+        ...
+
+    async def repeat(self) -> None:
+        """Say again what has to be said again, where the receiver forgets. Called each minute; never twice at once."""
         ...
 
     async def connect(self) -> None:

@@ -6,7 +6,7 @@ import msgspec
 
 from taskwatch.clock import Clock
 from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.engine.ports import DeliveryError
+from taskwatch.engine.ports import AlertBook, DeliveryError
 from taskwatch.model.delivery import Message, Reason, Scope
 from taskwatch.telemetry import Logger, teller
 
@@ -17,7 +17,7 @@ class LogOptions(ReceiverOptions):
     type: Literal["log"]
 
 
-def open_notifier(options: LogOptions, *, clock: Clock, log: Logger) -> "LogNotifier":  # noqa: ARG001  (all kinds are opened alike)
+def open_notifier(options: LogOptions, *, clock: Clock, log: Logger, alerts: AlertBook) -> "LogNotifier":  # noqa: ARG001  (all kinds are opened alike)
     """Open the notifier upon the daemon's log, whatever its level."""
     return LogNotifier(teller(receiver=options.name))
 
@@ -57,6 +57,9 @@ class LogNotifier:
             )
         except OSError as error:
             raise DeliveryError(Reason.NETWORK, str(error), Scope.RECEIVER) from error
+
+    async def repeat(self) -> None:
+        """Repeat nothing: a line stands."""
 
     async def connect(self) -> None:
         """Find nothing to connect to: the log is always at hand."""

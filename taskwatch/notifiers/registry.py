@@ -6,12 +6,12 @@ from typing import Final
 
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import Notifier
-from taskwatch.notifiers import log, webhook
+from taskwatch.notifiers import alertmanager, log, webhook
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What `type:` names: the options it takes, and how it is opened (options, clock=, log=)."""
+    """What `type:` names: the options it takes, and how it is opened (options, clock=, log=, alerts=)."""
 
     options: type[ReceiverOptions]
     open: Callable[..., Notifier]
@@ -19,5 +19,6 @@ class Kind:
 
 NOTIFIERS: Final[dict[str, Kind]] = {
     "log": Kind(log.LogOptions, log.open_notifier),
+    "alertmanager": Kind(alertmanager.AlertmanagerOptions, alertmanager.open_notifier),
     "webhook": Kind(webhook.WebhookOptions, webhook.open_notifier),
 }

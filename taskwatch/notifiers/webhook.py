@@ -6,48 +6,27 @@ headers. The signature is over the very bytes that are sent.
 
 import base64
 import binascii
-import re
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 import aiohttp
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 from standardwebhooks import Webhook
 
 from taskwatch.clock import Clock
-from taskwatch.config import network
 from taskwatch.config.fields import NotYet, is_off
 from taskwatch.config.kept import SecretText, SecretUrl
-from taskwatch.config.network import Proxy
-from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.config.section import Section, default
-from taskwatch.engine.ports import DeliveryError
+from taskwatch.engine.ports import AlertBook, DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
-from taskwatch.notifiers.connection import Way, open_session, try_connection
-from taskwatch.notifiers.http import post
+from taskwatch.notifiers.connection import open_session
+from taskwatch.notifiers.endpoint import Endpoint, HttpOptions
 from taskwatch.secret import Kept, Secret
 from taskwatch.telemetry import Logger
-from taskwatch.tls import Tls, TlsUnusableError
-from taskwatch.urls import read_proxy
+from taskwatch.tls import Tls
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (a prefix that all such secrets share)
 SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
-
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
-_OWN_HEADERS: Final = frozenset(
-    {"content-type", "content-length", "host", "transfer-encoding", "authorization"}
-)
-
-
-def _header_name(name: str) -> str:
-    if not _HEADER_NAME.fullmatch(name):
-        raise ValueError("not a header name; write letters, digits and -")
-    if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
-        raise ValueError(
-            "taskwatch sets this header itself; leave it out (for Authorization write bearer or basic)"
-        )
-    return name
 
 
 def _one_or_many(value: object) -> object:
@@ -63,14 +42,7 @@ def _written_secret(secret: Secret) -> Secret:
     return secret
 
 
-class Basic(Section):
-    """HTTP basic authentication."""
-
-    username: SecretText
-    password: SecretText
-
-
-class WebhookOptions(ReceiverOptions):
+class WebhookOptions(HttpOptions):
     """Posts each event to a URL."""
 
     type: Literal["webhook"]
@@ -79,23 +51,16 @@ class WebhookOptions(ReceiverOptions):
         tuple[Annotated[SecretText, AfterValidator(_written_secret)], ...],
         BeforeValidator(_one_or_many, json_schema_input_type=SecretText | list[SecretText]),
     ] = Field((), max_length=2, description="signs what is sent; two while the receiver rotates")
-    headers: dict[Annotated[str, AfterValidator(_header_name)], SecretText] = Field(
-        {}, description="further headers"
-    )
-    basic: Basic | None = Field(None, description="user name and password")
-    bearer: SecretText | None = Field(None, description="a token for Authorization: Bearer")
     content_type: NotYet = None
-    tls: network.Tls = default({}, "the TLS of the receiver")
-    proxy: Proxy = None
-
-    @model_validator(mode="after")
-    def _has_one_login(self) -> Self:
-        if self.basic is not None and self.bearer is not None:
-            raise ValueError("both basic and bearer; write one of the two")
-        return self
 
 
-def open_notifier(options: WebhookOptions, *, clock: Clock, log: Logger) -> "WebhookNotifier":
+def open_notifier(
+    options: WebhookOptions,
+    *,
+    clock: Clock,
+    log: Logger,
+    alerts: AlertBook,  # noqa: ARG001  (all kinds are opened alike)
+) -> "WebhookNotifier":
     """Open the notifier, with connections of its own."""
     tls = Tls(options.tls.trust, log=log.bind(receiver=options.name))
     return WebhookNotifier(options, session=open_session(options.timeout), clock=clock, tls=tls)
@@ -110,47 +75,21 @@ class WebhookNotifier:
         self._options = options
         self._session = session
         self._clock = clock
-        self._tls = tls
+        self._endpoint = Endpoint(options, url=options.url, session=session, clock=clock, tls=tls)
 
     async def notify(self, message: Message) -> None:
-        way = await self._way()
         try:
-            own, secrets = self._own_headers()
-            headers = own | self._signed(message)
+            headers = self._signed(message)
         except SecretUnreadableError as error:
             raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
-        await post(self._session, way, body=message.body, headers=headers, secrets=secrets, clock=self._clock)
+        await self._endpoint.post(message.body, headers)
+
+    async def repeat(self) -> None:
+        """Repeat nothing: what was delivered is delivered."""
 
     async def connect(self) -> None:
         """Open a connection, TLS included, and close it. Through a proxy: to the proxy."""
-        await try_connection(await self._way(), timeout=self._options.timeout)
-
-    async def _way(self) -> Way:
-        try:
-            return Way(
-                url=self._options.url.reveal(),
-                tls=await self._tls.context(),
-                proxy=None if self._options.proxy is None else read_proxy(self._options.proxy),
-            )
-        except SecretUnreadableError as error:
-            raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
-        except TlsUnusableError as error:
-            raise DeliveryError(Reason.TLS, str(error), Scope.RECEIVER) from error
-
-    def _own_headers(self) -> tuple[dict[str, str], set[str]]:
-        """Return what is configured for every request, and what of it no error may show."""
-        headers = {name: _sendable(value) for name, value in self._options.headers.items()}
-        secrets = set(headers.values())
-        if self._options.bearer is not None:
-            token = _sendable(self._options.bearer)
-            headers["Authorization"] = f"Bearer {token}"
-            secrets.add(token)
-        elif self._options.basic is not None:
-            pair = f"{_sendable(self._options.basic.username)}:{_sendable(self._options.basic.password)}"
-            encoded = base64.b64encode(pair.encode()).decode("ascii")
-            headers["Authorization"] = f"Basic {encoded}"
-            secrets |= {encoded, *pair.split(":", 1)}
-        return headers, secrets
+        await self._endpoint.connect()
 
     async def close(self) -> None:
         await self._session.close()
@@ -172,16 +111,6 @@ class WebhookNotifier:
             ]
             headers["webhook-signature"] = " ".join(signatures)
         return headers
-
-
-def _sendable(secret: Secret) -> str:
-    """Return the text of a header. A line end in it would begin another header."""
-    text = secret.reveal()
-    if not text.isprintable():
-        raise SecretUnreadableError(
-            f"the secret in {secret.place} holds a line end or another control character: no header takes it"
-        )
-    return text
 
 
 def _signer(secret: Secret) -> Webhook:

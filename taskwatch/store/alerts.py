@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import apsw
 
-from taskwatch.engine.ports import Routed, StaleStateError
+from taskwatch.engine.ports import Routed, StaleStateError, Standing
 from taskwatch.model.alert import OPENING, Alert, Ended, Why
 from taskwatch.model.event import EventId, EventType
 from taskwatch.model.project import Identity
-from taskwatch.store.instants import to_stored
+from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.rows import task_of
 
 _OPEN: Final = "INSERT INTO alerts (event, project, job_id) VALUES (?, ?, ?)"
@@ -48,6 +48,31 @@ SELECT p.service, p.host, p.project_id, p.name, a.job_id
 FROM alerts a JOIN projects p ON p.id = a.project
 WHERE a.ended_at IS NULL AND a.job_id IN (SELECT value FROM json_each(?))
 ORDER BY p.id, a.event
+"""
+
+# A delivery that is dead or dropped told nothing; one that was pruned or renamed did.
+_STANDING: Final = """
+SELECT e.id, e.body, a.ended_at, h.labels, h.fired_seconds
+FROM hearers h
+JOIN alerts a ON a.event = h.alert
+JOIN events e ON e.seq = h.alert
+LEFT JOIN deliveries d ON d.event = h.alert AND d.receiver = h.receiver
+WHERE h.receiver = :receiver AND h.settled = 0
+  AND coalesce(d.state, 'delivered') IN ('pending', 'delivered')
+  AND (:events IS NULL OR e.id IN (SELECT value FROM json_each(:events)))
+ORDER BY h.alert
+"""
+
+_FREEZE: Final = """
+UPDATE hearers SET labels = ?
+WHERE alert = (SELECT seq FROM events WHERE id = ?) AND receiver = ? AND labels IS NULL
+"""
+_FIRED: Final = """
+UPDATE hearers SET fired_seconds = fired_seconds + ?
+WHERE receiver = ? AND settled = 0 AND alert IN (SELECT event FROM alerts WHERE ended_at IS NULL)
+"""
+_SETTLE: Final = """
+UPDATE hearers SET settled = 1 WHERE alert = (SELECT seq FROM events WHERE id = ?) AND receiver = ?
 """
 
 _ACKNOWLEDGE: Final = """
@@ -120,6 +145,41 @@ def acknowledge(
         if connection.changes():
             found.append(job_id)
     return found
+
+
+def standing(
+    connection: apsw.Connection, receiver: str, events: Collection[EventId] | None
+) -> list[Standing]:
+    """Return the alerts that the receiver was told of and is to keep, or those of them that these events opened."""
+    chosen = None if events is None else json.dumps(list(events))
+    return [
+        Standing(
+            event_id=event_id,
+            body=body,
+            ended_at=from_stored(ended_at),
+            labels=None if labels is None else json.loads(labels),
+            fired_seconds=fired_seconds,
+        )
+        for event_id, body, ended_at, labels, fired_seconds in connection.execute(
+            _STANDING, {"receiver": receiver, "events": chosen}
+        )
+    ]
+
+
+def freeze(connection: apsw.Connection, receiver: str, labels: Mapping[EventId, Mapping[str, str]]) -> None:
+    """Keep the labels under which the receiver is told of alerts; those it has heard of keep theirs."""
+    rows = [(json.dumps(dict(kept)), event_id, receiver) for event_id, kept in labels.items()]
+    connection.executemany(_FREEZE, rows)
+
+
+def fired(connection: apsw.Connection, receiver: str, seconds: float) -> None:
+    """Count for how long the open alerts were repeated to the receiver."""
+    connection.execute(_FIRED, (seconds, receiver))
+
+
+def settle(connection: apsw.Connection, receiver: str, events: Collection[EventId]) -> None:
+    """Note that the receiver need not hear of these any more."""
+    connection.executemany(_SETTLE, [(event_id, receiver) for event_id in events])
 
 
 def rename(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskwatch.clock import Clock
-from taskwatch.engine.ports import OutageRecord, PollRecord, ProjectState, Routed, Subject
+from taskwatch.engine.ports import OutageRecord, PollRecord, ProjectState, Routed, Standing, Subject
 from taskwatch.model.alert import Alert
 from taskwatch.model.delivery import DeliveryId, Outcome, Queued, RemovedReceiver
+from taskwatch.model.event import EventId
 from taskwatch.model.operation import Action, Operation
 from taskwatch.model.outage import Outage
 from taskwatch.model.project import Condition, Identity
@@ -68,6 +69,22 @@ class SqliteStore:
         """Return the projects in which these tasks have open alerts: the name of each, and which tasks."""
         chosen = tuple(jobs)
         return await self._writer.read(lambda connection: alerts.projects_of(connection, chosen))
+
+    async def standing(self, receiver: str, events: Collection[EventId] | None = None) -> list[Standing]:
+        """Return the alerts that the receiver was told of and is to keep, or those of them that these events opened."""
+        return await self._writer.read(lambda connection: alerts.standing(connection, receiver, events))
+
+    async def freeze(self, receiver: str, labels: Mapping[EventId, Mapping[str, str]]) -> None:
+        """Keep the labels under which the receiver is told of alerts."""
+        await self._writer.write(lambda connection: alerts.freeze(connection, receiver, labels))
+
+    async def fired(self, receiver: str, *, seconds: float) -> None:
+        """Count that the open alerts were repeated to the receiver for so much longer."""
+        await self._writer.write(lambda connection: alerts.fired(connection, receiver, seconds))
+
+    async def settle(self, receiver: str, events: Collection[EventId]) -> None:
+        """Note that the receiver need not hear of these any more."""
+        await self._writer.write(lambda connection: alerts.settle(connection, receiver, events))
 
     async def note(self, action: Action, *, by: str, argument: Mapping[str, Any]) -> None:
         """Record what an operator did through this store, while no daemon held it."""

@@ -76,7 +76,7 @@ class Scene:
 
     def transitions(self, job_id: str) -> list[dict[str, Any]]:
         told = [line["event"] for line in self.heard() if line["event"]["subject"] == job_id]
-        return [event["data"]["transition"] for event in told]
+        return [event["data"]["transition"] for event in told if "transition" in event["data"]]
 
     def ends(self) -> dict[str, list[str]]:
         """Return what was told of the end of each task."""

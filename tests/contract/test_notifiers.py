@@ -16,7 +16,10 @@ from taskwatch import telemetry
 from taskwatch.clock import SystemClock
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import DeliveryError, Notifier
+from taskwatch.model.delivery import Message
 from taskwatch.notifiers.registry import NOTIFIERS
+from tests.fakes.alert_book import AlertBookInMemory
+from tests.fakes.alertmanager import FakeAlertmanager
 from tests.fakes.messages import HOSTILE, a_message
 from tests.fakes.webhook_sink import WebhookSink, answer
 
@@ -68,12 +71,45 @@ async def _webhook(_: io.StringIO) -> AsyncIterator[OtherSide]:
         yield side
 
 
+@asynccontextmanager
+async def _alertmanager(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    async with FakeAlertmanager() as server:
+        side = OtherSide(
+            {
+                "urls": [
+                    server.url.replace("//", f"//user-{CANARY}:pass-{CANARY}@") + f"?token={CANARY}-query"
+                ],
+                "headers": {"X-Key": f"header-{CANARY}"},
+            },
+            lambda: [str(alert) for alert in server.alerts],
+            logins=(
+                {},
+                {"bearer": f"bearer-{CANARY}"},
+                {"basic": {"username": f"name-{CANARY}", "password": f"{CANARY}-password"}},
+            ),
+        )
+
+        def refuse() -> None:
+            def repeat(request: web.Request) -> web.Response:
+                sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
+                return web.Response(status=403, text=f"{request.url} {request.raw_path}\n{sent}")
+
+            server.answer = repeat
+
+        def vanish() -> None:
+            side.options["urls"] = [side.options["urls"][0].replace(server.url[7:], "127.0.0.1:1")]
+
+        side.refuse, side.vanish = refuse, vanish
+        yield side
+
+
 async def _repeat(request: web.Request) -> web.StreamResponse:
     sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
     return await answer(403, f"{request.url} {request.raw_path} {request.path_qs}\n{sent}")(request)
 
 
 OTHER_SIDES: Final[dict[str, Callable[[io.StringIO], AbstractAsyncContextManager[OtherSide]]]] = {
+    "alertmanager": _alertmanager,
     "log": _log,
     "webhook": _webhook,
 }
@@ -85,6 +121,11 @@ class Bench:
     side: OtherSide
     lines: io.StringIO = field(repr=False)
     opened: list[Notifier] = field(default_factory=list)
+    book: AlertBookInMemory = field(default_factory=AlertBookInMemory)
+
+    def message(self, reason: str = "no space left", job_id: str = "job-1") -> Message:
+        """Return a message whose event opened an alert."""
+        return self.book.open(a_message(reason=reason, job_id=job_id))
 
     def options(self, **further: object) -> ReceiverOptions:
         written = {"name": "r", "type": self.kind, "timeout": "2s", **self.side.options, **further}
@@ -92,7 +133,9 @@ class Bench:
 
     def open(self, **further: object) -> Notifier:
         options = self.options(**further)
-        notifier = NOTIFIERS[self.kind].open(options, clock=SystemClock(), log=telemetry.logger())
+        notifier = NOTIFIERS[self.kind].open(
+            options, clock=SystemClock(), log=telemetry.logger(), alerts=self.book
+        )
         self.opened.append(notifier)
         return notifier
 
@@ -117,7 +160,7 @@ async def bench(request: pytest.FixtureRequest, log_lines: io.StringIO) -> Async
 
 
 async def test_a_delivered_message_reaches_the_other_side(bench: Bench) -> None:
-    message = a_message()
+    message = bench.message()
 
     await bench.open().notify(message)
 
@@ -128,7 +171,7 @@ async def test_a_delivered_message_reaches_the_other_side(bench: Bench) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 async def test_hostile_text_of_an_event_stays_text(bench: Bench, text: str) -> None:
-    message = a_message(reason=text)
+    message = bench.message(text)
 
     await bench.open().notify(message)
 
@@ -140,7 +183,7 @@ async def test_hostile_text_of_an_event_stays_text(bench: Bench, text: str) -> N
 
 async def test_several_messages_at_once_all_arrive(bench: Bench) -> None:
     notifier = bench.open()
-    messages = [a_message(reason=f"reason {number}") for number in range(8)]
+    messages = [bench.message(f"reason {number}", f"job-{number}") for number in range(8)]
 
     await asyncio.gather(*(notifier.notify(message) for message in messages))
 
@@ -164,7 +207,7 @@ async def test_nobody_there_is_told_without_secrets(bench: Bench) -> None:
 
 async def test_after_close_nothing_is_open_and_a_second_close_is_no_harm(bench: Bench) -> None:
     notifier = bench.open()
-    await notifier.notify(a_message())
+    await notifier.notify(bench.message())
 
     await notifier.close()
     await notifier.close()  # what is still open would be a ResourceWarning, and so an error
@@ -182,7 +225,7 @@ async def test_options_that_are_shown_show_no_secret(bench: Bench) -> None:
 async def _all_that_is_shown(notifier: Notifier, bench: Bench) -> str:
     """Return every text that an operator or a developer could come to see of one attempt."""
     try:
-        await notifier.notify(a_message())
+        await notifier.notify(bench.message())
     except DeliveryError as error:
         told = [str(error), repr(error), *traceback.format_exception(error)]
     else:

@@ -12,6 +12,7 @@ import pytest
 
 from taskwatch.core.route import Hop
 from taskwatch.engine.ports import (
+    AlertBook,
     Ledger,
     OutageRecord,
     Outbox,
@@ -34,7 +35,7 @@ from tests.fakes.records import PROD, StillClock, a_record, an_event, routed
 START = DeliveryId(0)
 
 
-class Store(Ledger, Outbox, Protocol):
+class Store(Ledger, Outbox, AlertBook, Protocol):
     async def keep_freshness(self, observed: Mapping[int, datetime]) -> None: ...
     async def prune(self, before: datetime) -> Pruned: ...
     async def outages(self) -> list[Outage]: ...
@@ -585,3 +586,48 @@ async def test_an_outage_of_a_renamed_receiver_goes_by_its_new_name(store: Store
     number = await store.record_outage(down())
     await store.hand_over({"hook": "pipeline", "chat": "talk"})
     assert await store.outages() == [replace(an_outage("pipeline", told="talk"), id=number)]
+
+
+async def _an_alert(store: Store, *receivers: str) -> None:
+    """Let a task fail, and tell these receivers."""
+    state = await store.enrol(PROD, "prod")
+    event = an_event("tw_1", type_=EventType.TASK_FAILED)
+    await committed(store, state, routed(event, *receivers))
+
+
+async def test_who_was_told_of_an_alert_keeps_it_under_the_labels_it_first_had(store: Store) -> None:
+    await _an_alert(store, "am", "hook")
+    assert [(row.event_id, row.labels, row.ended_at) for row in await store.standing("am")] == [
+        ("tw_1", None, None)
+    ]
+    await store.freeze("am", {EventId("tw_1"): {"a": "1"}})
+    await store.freeze("am", {EventId("tw_1"): {"a": "2"}})
+    await store.fired("am", seconds=61.5)
+    (kept,) = await store.standing("am")
+    assert (kept.labels, kept.fired_seconds) == ({"a": "1"}, 61.5)
+    (other,) = await store.standing("hook")
+    assert (other.labels, other.fired_seconds) == (None, 0.0)
+    assert await store.standing("am", [EventId("tw_2")]) == []
+
+
+async def test_what_a_receiver_has_settled_it_hears_no_more_of(store: Store) -> None:
+    await _an_alert(store, "am")
+    await store.settle("am", [EventId("tw_1")])
+    assert await store.standing("am") == []
+
+
+async def test_a_renamed_receiver_keeps_the_alerts_it_was_told_of(store: Store) -> None:
+    await _an_alert(store, "am")
+    (queued,) = await queue(store, "am")
+    await store.record(queued.id, Delivered(), at(1))
+    await store.hand_over({"am": "am-2"})
+    assert [row.event_id for row in await store.standing("am-2")] == ["tw_1"]
+    assert await store.standing("am") == []
+
+
+async def test_a_receiver_that_never_got_the_alert_keeps_none(store: Store) -> None:
+    await _an_alert(store, "am")
+    (queued,) = await queue(store, "am")
+    dead = Dead(reason=Reason.NETWORK, detail="", why="horizon", poisoned=0, tried_seconds=1.0)
+    await store.record(queued.id, dead, at(1))
+    assert await store.standing("am") == []

@@ -21,11 +21,15 @@ HOSTILE: Final = {
 
 
 def a_message(
-    *, reason: str = "no space left", severity: Severity = Severity.CRITICAL, replay: bool = False
+    *,
+    reason: str = "no space left",
+    job_id: str = "job-1",
+    severity: Severity = Severity.CRITICAL,
+    replay: bool = False,
 ) -> Message:
     """Return the message of a task that failed for this reason, which its instance bears as a name too."""
     task = a_task(
-        status=FAILED, fail_reason=reason, instance=Instance(id="in-1", name=reason, status="normal")
+        job_id, status=FAILED, fail_reason=reason, instance=Instance(id="in-1", name=reason, status="normal")
     )
     event = task_event(
         a_transition(task),

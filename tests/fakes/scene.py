@@ -24,6 +24,7 @@ class Scene:
     cloud: TasksEndpoint
     sink: WebhookSink
     receivers: dict[str, str] = field(default_factory=dict)  # name → path at the sink
+    others: list[dict[str, Any]] = field(default_factory=list)  # receivers of other kinds
     projects: dict[str, str] = field(default_factory=lambda: {"prod": "1"})  # name → id
     interval: str = "100ms"
     tasks: str = "{}"
@@ -58,7 +59,7 @@ class Scene:
             f"credentials: {{c: {{type: none, rate: 1000/s}}}}\n"
             f"defaults: {{interval: {self.interval}, tasks: {self.tasks}}}\n"
             f"projects: {json.dumps(projects)}\n"
-            f"receivers: {json.dumps(receivers)}\n"
+            f"receivers: {json.dumps([*receivers, *self.others])}\n"
         )
 
 

@@ -29,6 +29,9 @@ class ScriptedNotifier:
     in_flight: int = 0
     most_in_flight: int = 0
 
+    async def repeat(self) -> None:
+        """Repeat nothing."""
+
     async def notify(self, message: Message) -> None:
         self.attempts.append(Attempt(message=message, at=asyncio.get_running_loop().time()))
         self.in_flight += 1

@@ -94,6 +94,6 @@ class WebhookSink:
         behaviour = self.choose_for(request) or self.choose()
         takes = behaviour in (accept, hang, hang_up)
         self.posts.append(
-            Post(request.headers["webhook-id"], request.path, body, dict(request.headers), takes)
+            Post(request.headers.get("webhook-id", ""), request.path, body, dict(request.headers), takes)
         )
         return await behaviour(request)

@@ -398,6 +398,8 @@ def _is_main(post: Post) -> bool:
 def _has_told_all(sink: WebhookSink, last: dict[str, str]) -> bool:
     events = [post.event for post in sink.accepted if _is_main(post)]
     told = {
-        event["subject"]: event["data"]["transition"]["to"] for event in events if "task" in event["data"]
+        event["subject"]: event["data"]["transition"]["to"]
+        for event in events
+        if "transition" in event["data"]
     }
     return told == last

@@ -45,6 +45,9 @@ class Receiver:
         self.refused: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()  # per task
 
+    async def repeat(self) -> None:
+        """Repeat nothing."""
+
     async def notify(self, message: Message) -> None:
         task = message.event_id.split("-")[1]
         self.in_flight[task] += 1

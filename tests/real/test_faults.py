@@ -86,7 +86,7 @@ def lines(watcher: Daemon) -> list[dict[str, Any]]:
 def told(sink: WebhookSink) -> dict[str, str]:
     """Return the last status of each task that the receiver was told."""
     events = [post.event for post in sink.accepted]
-    return {one["subject"]: one["data"]["transition"]["to"] for one in events if "task" in one["data"]}
+    return {one["subject"]: one["data"]["transition"]["to"] for one in events if "transition" in one["data"]}
 
 
 def told_twice(sink: WebhookSink) -> list[str]:
@@ -196,11 +196,13 @@ async def test_the_daemon_that_waits_takes_over_a_backlog_when_the_first_is_kill
                 one.update(row(one["job_id"], status="Running"))
             last = {one["job_id"]: one["status"] for one in cloud.rows}
             await until(lambda: told(sink) == last, "all of it", said=second.said, seconds=10)
+            # The baseline, 20 failures, 5 that began anew, and the end of the alerts of those.
+            await until(lambda: len(sink.accepted) == 1 + 20 + 5 + 5, "their ends", said=second.said)
 
             third = await taskwatch("run", cwd=tmp_path)
             assert await second.kill(signal.SIGTERM) == 0
     assert told_twice(sink) == []
-    assert len(sink.accepted) == 1 + 20 + 5
+    assert len(sink.accepted) == 1 + 20 + 5 + 5
     assert third.code == 75
     (line,) = [line for line in third.err.splitlines() if not line.startswith("{")]
     assert f"held by pid {second.process and second.process.pid} on {socket.gethostname()} since 2" in line

@@ -271,6 +271,9 @@ class Receiver:
     async def connect(self) -> None:
         """Connect to nothing: it has no host."""
 
+    async def repeat(self) -> None:
+        """Repeat nothing."""
+
     async def notify(self, message: Message) -> None:
         self.attempts += 1
         if self.is_down:

@@ -95,6 +95,9 @@ class Listener(Receiver):
     acknowledged: int = 0
     copies: int = 0
 
+    async def repeat(self) -> None:
+        """Repeat nothing."""
+
     async def notify(self, message: Message) -> None:
         self.attempts += 1
         luck = self.rng.random()

@@ -21,6 +21,7 @@ from taskwatch.core.events import baseline_event, loss_event
 from taskwatch.errors import ConfigError
 from taskwatch.model.event import Loss
 from taskwatch.model.project import Identity, Project
+from taskwatch.notifiers.alertmanager import AlertmanagerOptions
 from tests.fakes.builders import a_project, a_task
 
 ROOT = Path(__file__).parents[2]
@@ -66,8 +67,11 @@ def test_the_shipped_values_are_the_defaults() -> None:
     assert everywhere.log == bare.log
     assert everywhere.credentials["otc"].rate == bare.credentials["otc"].rate
     assert everywhere.defaults.model_copy(update={"credential": None}) == bare.defaults
-    [_, webhook], [bare_webhook] = everywhere.receivers, bare.receivers
+    [_, webhook, alertmanager], [bare_webhook] = everywhere.receivers, bare.receivers
     assert (webhook.timeout, webhook.retry) == (bare_webhook.timeout, bare_webhook.retry)
+    bare_alertmanager = {"name": "am", "type": "alertmanager", "urls": ["http://am"]}
+    assert isinstance(alertmanager, AlertmanagerOptions)
+    assert alertmanager.fire_for == AlertmanagerOptions.model_validate(bare_alertmanager).fire_for
 
 
 def test_every_key_there_is_stands_in_the_shipped_configuration() -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from taskwatch import telemetry
 from taskwatch.clock import SystemClock
-from taskwatch.engine.ports import DeliveryError
+from taskwatch.engine.ports import DeliveryError, NoAlerts
 from taskwatch.model.delivery import Reason, Scope
 from taskwatch.model.event import Severity
 from taskwatch.notifiers.log import LogNotifier, LogOptions, open_notifier
@@ -42,7 +42,7 @@ def configure() -> Iterator[Configure]:
 
 def opened() -> LogNotifier:
     options = LogOptions.model_validate({"name": "journal", "type": "log"})
-    return open_notifier(options, clock=SystemClock(), log=telemetry.logger())
+    return open_notifier(options, clock=SystemClock(), log=telemetry.logger(), alerts=NoAlerts())
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])

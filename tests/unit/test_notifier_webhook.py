@@ -26,7 +26,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from taskwatch.clock import Clock, SystemClock
 from taskwatch.core.verdict import refusal
 from taskwatch.engine.lane import Lane, LaneRules
-from taskwatch.engine.ports import DeliveryError
+from taskwatch.engine.ports import DeliveryError, NoAlerts
 from taskwatch.model.delivery import Delivered, Reason, Retry, Scope
 from taskwatch.notifiers import http
 from taskwatch.notifiers.webhook import WebhookNotifier, WebhookOptions, open_notifier
@@ -52,7 +52,9 @@ def options(
 async def opened(
     url: str, directory: Path | None = None, *, clock: Clock | None = None, **keys: object
 ) -> AsyncIterator[WebhookNotifier]:
-    notifier = open_notifier(options(url, directory, **keys), clock=clock or SystemClock(), log=quiet_log())
+    notifier = open_notifier(
+        options(url, directory, **keys), clock=clock or SystemClock(), log=quiet_log(), alerts=NoAlerts()
+    )
     try:
         yield notifier
     finally:

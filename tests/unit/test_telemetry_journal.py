@@ -9,6 +9,7 @@ import pytest
 
 from taskwatch import telemetry
 from taskwatch.clock import SystemClock
+from taskwatch.engine.ports import NoAlerts
 from taskwatch.model.event import Severity
 from taskwatch.notifiers.log import LogOptions, open_notifier
 from taskwatch.telemetry import MAX_FIELD, printable
@@ -171,7 +172,9 @@ async def test_an_event_is_found_by_its_project_type_and_id(
     upon(journal, level="error")
     options = LogOptions.model_validate({"name": "log", "type": "log"})
     message = a_message(severity=severity)
-    await open_notifier(options, clock=SystemClock(), log=telemetry.logger()).notify(message)
+    await open_notifier(options, clock=SystemClock(), log=telemetry.logger(), alerts=NoAlerts()).notify(
+        message
+    )
 
     (found,) = journal.entries()
     told = json.loads(message.body)

@@ -20,8 +20,12 @@ CREATE INDEX alerts_open ON alerts (project, job_id) WHERE ended_at IS NULL;
 CREATE TABLE hearers (
     alert INTEGER NOT NULL REFERENCES alerts (event),
     receiver TEXT NOT NULL,
+    -- Of receivers that keep alerts:
+    labels TEXT, -- JSON: the name by which it knows the alert; NULL: it has not heard of it
+    fired_seconds REAL NOT NULL DEFAULT 0.0, -- for which it was repeated
+    settled INTEGER NOT NULL DEFAULT 0 CHECK (settled IN (0, 1)), -- it need not hear of it any more
     PRIMARY KEY (alert, receiver)
 ) STRICT, WITHOUT ROWID;
 
--- A receiver is renamed: of what was it told?
-CREATE INDEX hearers_receiver ON hearers (receiver);
+-- What is a receiver to keep? And, where one is renamed, what was it told of?
+CREATE INDEX hearers_receiver ON hearers (receiver, settled);

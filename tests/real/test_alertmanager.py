@@ -1,0 +1,142 @@
+"""The receiver `alertmanager` against the real one: two replicas, killed and started, and taskwatch too."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from taskwatch import telemetry
+from taskwatch.engine import lane
+from tests.fakes.builders import captured_log
+from tests.fakes.commands import until
+from tests.fakes.real_alertmanager import PROGRAM, RealAlertmanager
+from tests.fakes.scene import Scene, watching
+from tests.fakes.tasks_endpoint import Row, TasksEndpoint, row
+from tests.fakes.webhook_sink import WebhookSink
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(PROGRAM is None, reason="needs Alertmanager: apt install prometheus-alertmanager"),
+]
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a minute pass in a fifth of a second."""
+    monkeypatch.setattr(lane, "REPEAT_SECONDS", 0.2)
+    log, _ = captured_log()
+    monkeypatch.setattr(telemetry, "logger", lambda: log)
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[WebhookSink]:
+    async with WebhookSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+async def replicas(tmp_path: Path, sink: WebhookSink) -> AsyncIterator[list[RealAlertmanager]]:
+    async with (
+        RealAlertmanager(tmp_path / "am-0", hook=f"{sink.url}/people") as first,
+        RealAlertmanager(tmp_path / "am-1", hook=f"{sink.url}/others") as second,
+    ):
+        yield [first, second]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path, sink: WebhookSink, replicas: list[RealAlertmanager]) -> AsyncIterator[Scene]:
+    async with TasksEndpoint() as cloud:
+        scene = Scene(tmp_path, cloud, sink, receivers={"hook": "/hook"})
+        scene.others = [{"name": "am", "type": "alertmanager", "urls": [each.url for each in replicas]}]
+        scene.write()
+        yield scene
+
+
+def failing(job_id: str, *, minute: int) -> Row:
+    return row(job_id, status="Running", created_at=f"2026-11-23T03:{minute:02}:00+0000")
+
+
+def end(task: Row, status: str) -> None:
+    task |= {"status": status, "ended_at": "2026-11-23T03:59:00+0000", "fail_reason": "disk broken"}
+
+
+async def fires(replica: RealAlertmanager) -> None:
+    for _ in range(100):
+        if await replica.alerts():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("nothing fires")
+
+
+async def is_quiet(replica: RealAlertmanager) -> None:
+    for _ in range(100):
+        if not await replica.alerts():
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"still fires: {await replica.alerts()}")
+
+
+def told(sink: WebhookSink, path: str) -> list[tuple[str, str]]:
+    """Return what the Alertmanager told people: the state and the job of each notification."""
+    groups: list[dict[str, Any]] = [post.event for post in sink.posts if post.path.endswith(path)]
+    return [(group["status"], group["commonLabels"]["job_id"]) for group in groups]
+
+
+async def test_an_alert_goes_on_through_every_restart_and_ends_once(
+    scene: Scene, replicas: list[RealAlertmanager], sink: WebhookSink
+) -> None:
+    first, second = replicas
+    task, again = failing("job-1", minute=1), failing("job-2", minute=2)
+    async with watching(scene):
+        scene.cloud.rows.append(task)
+        await asyncio.sleep(0.5)
+        end(task, "Failed")
+        for replica in replicas:
+            await fires(replica)
+        (before,) = await first.alerts()
+        await first.kill()  # it keeps no alerts
+        await first.start()
+        await fires(first)
+        (after,) = await first.alerts()
+    # taskwatch is down: nothing is resolved by that.
+    assert await first.alerts() != []
+    assert (after["startsAt"], after["labels"]) == (before["startsAt"], before["labels"])
+    await second.kill()
+    async with watching(scene):
+        scene.cloud.rows.append(again)
+        await asyncio.sleep(0.5)
+        end(again, "Completed")
+        await is_quiet(first)
+        await until(lambda: ("resolved", "job-1") in told(sink, "/people"), "its end")
+        await second.start()
+        await asyncio.sleep(1.5)  # of several repetitions
+        assert await second.alerts() == []
+
+    assert told(sink, "/people").count(("resolved", "job-1")) == 1
+    assert told(sink, "/people")[0] == ("firing", "job-1")
+
+
+async def test_amtool_shows_the_alert_under_the_words_that_operators_silence_by(
+    scene: Scene, replicas: list[RealAlertmanager]
+) -> None:
+    task = failing("job-1", minute=1)
+    async with watching(scene):
+        scene.cloud.rows.append(task)
+        await asyncio.sleep(0.5)
+        end(task, "Failed")
+        await fires(replicas[0])
+        shown = await asyncio.to_thread(
+            subprocess.run,
+            [
+                "amtool", f"--alertmanager.url={replicas[0].url}", "alert", "query",
+                "alertname=TaskwatchTaskFailed", "severity=critical", "project=prod", "job_id=job-1", "-o", "json",
+            ],
+            capture_output=True,
+            check=True,
+            timeout=20,
+        )  # fmt: skip
+
+    assert b"disk broken" in shown.stdout
