@@ -33,6 +33,7 @@ REMEDIES: Final[Mapping[str, str]] = {
     "gone": "the receiver says it is gone for good: give it another url, or remove it",
     "redirected": "redirects are not followed: write the url that it names",
     "rejected": "see in the receiver's log what it has against this event",
+    "local": "see to the file or the program that the receiver names: is it there, may the daemon use it, is there room",
     "broken": "a bug of the notifier: the daemon's log says where",
 }
 ENDS: Final[Mapping[str, str]] = {

@@ -32,6 +32,7 @@ class Reason(StrEnum):
     GONE = "gone"  # 410
     REDIRECTED = "redirected"  # 3xx, never followed
     REJECTED = "rejected"  # any other answer
+    LOCAL = "local"  # this host refused: a file cannot be written, a program not started
     BROKEN = "broken"  # the notifier itself raised
 
 

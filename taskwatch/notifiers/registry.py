@@ -6,7 +6,7 @@ from typing import Final
 
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import Notifier
-from taskwatch.notifiers import alertmanager, log, webhook
+from taskwatch.notifiers import alertmanager, file, log, program, webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,8 @@ class Kind:
 
 
 NOTIFIERS: Final[dict[str, Kind]] = {
+    "exec": Kind(program.ExecOptions, program.open_notifier),
+    "file": Kind(file.FileOptions, file.open_notifier),
     "log": Kind(log.LogOptions, log.open_notifier),
     "alertmanager": Kind(alertmanager.AlertmanagerOptions, alertmanager.open_notifier),
     "webhook": Kind(webhook.WebhookOptions, webhook.open_notifier),

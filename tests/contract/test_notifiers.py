@@ -2,10 +2,13 @@
 
 import asyncio
 import io
+import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
@@ -103,6 +106,30 @@ async def _alertmanager(_: io.StringIO) -> AsyncIterator[OtherSide]:
         yield side
 
 
+@asynccontextmanager
+async def _file(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "events.jsonl"
+        side = OtherSide({"path": str(path)}, lambda: path.read_text().split("\n")[:-1])
+        side.refuse = lambda: side.options.update(path=directory)
+        side.vanish = lambda: side.options.update(path=f"{directory}/none/events.jsonl")
+        yield side
+
+
+@asynccontextmanager
+async def _exec(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    with TemporaryDirectory() as directory:
+        heard = Path(directory) / "heard"
+        refusal = f"import os, sys; sys.exit(sys.stdin.read() + str(os.environ) + {CANARY[:3]!r})"
+        take = f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.read() + chr(10))"
+        side = OtherSide(
+            {"command": [sys.executable, "-I", "-c", take]}, lambda: heard.read_text().split("\n")[:-1]
+        )
+        side.refuse = lambda: side.options.update(command=[sys.executable, "-I", "-c", refusal])
+        side.vanish = lambda: side.options.update(command=["/nonexistent/program"])
+        yield side
+
+
 async def _repeat(request: web.Request) -> web.StreamResponse:
     sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
     return await answer(403, f"{request.url} {request.raw_path} {request.path_qs}\n{sent}")(request)
@@ -110,6 +137,8 @@ async def _repeat(request: web.Request) -> web.StreamResponse:
 
 OTHER_SIDES: Final[dict[str, Callable[[io.StringIO], AbstractAsyncContextManager[OtherSide]]]] = {
     "alertmanager": _alertmanager,
+    "exec": _exec,
+    "file": _file,
     "log": _log,
     "webhook": _webhook,
 }

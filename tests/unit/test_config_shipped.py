@@ -67,7 +67,7 @@ def test_the_shipped_values_are_the_defaults() -> None:
     assert everywhere.log == bare.log
     assert everywhere.credentials["otc"].rate == bare.credentials["otc"].rate
     assert everywhere.defaults.model_copy(update={"credential": None}) == bare.defaults
-    [_, webhook, alertmanager], [bare_webhook] = everywhere.receivers, bare.receivers
+    [_, webhook, alertmanager, *_], [bare_webhook] = everywhere.receivers, bare.receivers
     assert (webhook.timeout, webhook.retry) == (bare_webhook.timeout, bare_webhook.retry)
     bare_alertmanager = {"name": "am", "type": "alertmanager", "urls": ["http://am"]}
     assert isinstance(alertmanager, AlertmanagerOptions)
