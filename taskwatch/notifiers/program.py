@@ -59,7 +59,7 @@ class ExecNotifier:
         program = self._command[0]
         async with _listening() as (hears, saying):
             try:
-                with _memory(message.body) as body:
+                with _memory(message.body + b"\n") as body:
                     process = await asyncio.create_subprocess_exec(
                         *self._command,
                         stdin=body,

@@ -121,7 +121,7 @@ async def _exec(_: io.StringIO) -> AsyncIterator[OtherSide]:
     with TemporaryDirectory() as directory:
         heard = Path(directory) / "heard"
         refusal = f"import os, sys; sys.exit(sys.stdin.read() + str(os.environ) + {CANARY[:3]!r})"
-        take = f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.read() + chr(10))"
+        take = f"import sys; open({str(heard)!r}, 'a').write(sys.stdin.read())"
         side = OtherSide(
             {"command": [sys.executable, "-I", "-c", take]}, lambda: heard.read_text().split("\n")[:-1]
         )

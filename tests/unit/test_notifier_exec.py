@@ -35,7 +35,7 @@ async def test_it_is_given_the_event_and_nothing_else(
     await python(write, "$(touch x)", "; ls").notify(message)
     arguments, environment, directory, body = json.loads(out.read_text())
     assert arguments == ["$(touch x)", "; ls"]
-    assert body.encode() == message.body
+    assert body.encode() == message.body + b"\n"  # a line, as shells read it
     assert directory == "/"
     own = {name for name in environment if name.startswith("TASKWATCH_")}
     assert own == {"TASKWATCH_EVENT_ID", "TASKWATCH_REPLAY"}
