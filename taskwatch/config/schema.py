@@ -46,7 +46,7 @@ from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.model.event import Severity
 
-PLANNED_RECEIVERS: Final = frozenset({"email", "pagerduty", "apprise"})
+PLANNED_RECEIVERS: Final = frozenset({"email", "apprise"})
 
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE

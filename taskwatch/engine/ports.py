@@ -163,6 +163,7 @@ class Standing:
     ended_at: datetime | None
     labels: Mapping[str, str] | None  # under which the receiver knows it; None: it has not heard of it
     fired_seconds: float  # for which it was repeated
+    acknowledged_by: str | None = None
 
 
 class AlertBook(Protocol):

@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Final, Self
 
 import aiohttp
@@ -86,15 +86,20 @@ class Endpoint:
         self._tls = tls
         self._path = path
 
-    async def post(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Post once; return when it was taken. Raises DeliveryError."""
+    async def post(self, body: bytes, headers: Mapping[str, str], *, secrets: Collection[str] = ()) -> None:
+        """Post once; return when it was taken. Raises DeliveryError, which shows none of the secrets in the body."""
         way = await self._way()
         try:
-            own, secrets = self._own_headers()
+            own, unsaid = self._own_headers()
         except SecretUnreadableError as error:
             raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
         await post(
-            self._session, way, body=body, headers={**own, **headers}, secrets=secrets, clock=self._clock
+            self._session,
+            way,
+            body=body,
+            headers={**own, **headers},
+            secrets=unsaid | set(secrets),
+            clock=self._clock,
         )
 
     async def connect(self) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import Notifier
-from taskwatch.notifiers import alertmanager, file, log, program, webhook
+from taskwatch.notifiers import alertmanager, file, log, pagerduty, program, webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +22,6 @@ NOTIFIERS: Final[dict[str, Kind]] = {
     "file": Kind(file.FileOptions, file.open_notifier),
     "log": Kind(log.LogOptions, log.open_notifier),
     "alertmanager": Kind(alertmanager.AlertmanagerOptions, alertmanager.open_notifier),
+    "pagerduty": Kind(pagerduty.PagerdutyOptions, pagerduty.open_notifier),
     "webhook": Kind(webhook.WebhookOptions, webhook.open_notifier),
 }

@@ -52,7 +52,7 @@ ORDER BY p.id, a.event
 
 # A delivery that is dead or dropped told nothing; one that was pruned or renamed did.
 _STANDING: Final = """
-SELECT e.id, e.body, a.ended_at, h.labels, h.fired_seconds
+SELECT e.id, e.body, a.ended_at, h.labels, h.fired_seconds, a.acknowledged_by
 FROM hearers h
 JOIN alerts a ON a.event = h.alert
 JOIN events e ON e.seq = h.alert
@@ -159,8 +159,9 @@ def standing(
             ended_at=from_stored(ended_at),
             labels=None if labels is None else json.loads(labels),
             fired_seconds=fired_seconds,
+            acknowledged_by=acknowledged_by,
         )
-        for event_id, body, ended_at, labels, fired_seconds in connection.execute(
+        for event_id, body, ended_at, labels, fired_seconds, acknowledged_by in connection.execute(
             _STANDING, {"receiver": receiver, "events": chosen}
         )
     ]

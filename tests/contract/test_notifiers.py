@@ -24,6 +24,7 @@ from taskwatch.notifiers.registry import NOTIFIERS
 from tests.fakes.alert_book import AlertBookInMemory
 from tests.fakes.alertmanager import FakeAlertmanager
 from tests.fakes.messages import HOSTILE, a_message
+from tests.fakes.pagerduty import FakePagerduty
 from tests.fakes.webhook_sink import WebhookSink, answer
 
 CANARY: Final = "canary"  # part of every secret
@@ -107,6 +108,32 @@ async def _alertmanager(_: io.StringIO) -> AsyncIterator[OtherSide]:
 
 
 @asynccontextmanager
+async def _pagerduty(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    async with FakePagerduty() as server:
+        side = OtherSide(
+            {
+                "url": server.url.replace("//", f"//user-{CANARY}:pass-{CANARY}@"),
+                "routing_key": f"{CANARY}0123456789abcdef0123456789",
+                "headers": {"X-Key": f"header-{CANARY}"},
+            },
+            lambda: [str(event) for event in server.events],
+        )
+
+        def refuse() -> None:
+            async def repeat(request: web.Request) -> web.Response:
+                sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
+                return web.Response(status=403, text=f"{request.url}\n{sent}\n{await request.text()}")
+
+            server.answer = repeat
+
+        def vanish() -> None:
+            side.options["url"] = "http://127.0.0.1:1/v2/enqueue"
+
+        side.refuse, side.vanish = refuse, vanish
+        yield side
+
+
+@asynccontextmanager
 async def _file(_: io.StringIO) -> AsyncIterator[OtherSide]:
     with TemporaryDirectory() as directory:
         path = Path(directory) / "events.jsonl"
@@ -140,6 +167,7 @@ OTHER_SIDES: Final[dict[str, Callable[[io.StringIO], AbstractAsyncContextManager
     "exec": _exec,
     "file": _file,
     "log": _log,
+    "pagerduty": _pagerduty,
     "webhook": _webhook,
 }
 

@@ -22,6 +22,9 @@ class AlertBookInMemory:
         )
         return message
 
+    def acknowledge(self, event_id: EventId, by: str) -> None:
+        self.rows[event_id] = replace(self.rows[event_id], acknowledged_by=by)
+
     def end(self, event_id: EventId, at: datetime) -> None:
         self.rows[event_id] = replace(self.rows[event_id], ended_at=at)
 
