@@ -1,6 +1,6 @@
 """What every receiver can be told, whatever its kind. The notifiers' options build upon it."""
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,8 @@ class Retry(Section):
 
 class ReceiverOptions(Section):
     """The keys that all kinds share. A kind adds its own and narrows `type` to its Literal."""
+
+    writes_to_people: ClassVar[bool] = False  # its messages are letters, and may tell several events
 
     name: Name = Field(examples=["pipeline"], description="the receiver's name, by which routes know it")
     type: str = Field(description="the kind of receiver")

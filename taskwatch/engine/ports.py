@@ -219,6 +219,18 @@ class DeliveryError(TaskwatchError):
         return self.detail
 
 
+class TemplateFailedError(TaskwatchError):
+    """A template of the configuration made no text. Says why; printable."""
+
+
+class Renderer(Protocol):
+    """Fills in the templates that people write. They are foreign code: they run beside this process."""
+
+    async def render(self, source: str, facts: bytes, *, is_html: bool = False) -> str:
+        """Return the text of a template over these facts, a JSON object. Raises TemplateFailedError."""
+        ...
+
+
 class Notifier(Protocol):
     """Talks to one receiver. Returning means that the receiver has the message."""
 
