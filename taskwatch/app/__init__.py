@@ -3,23 +3,27 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
 from taskwatch import telemetry
 from taskwatch.app.clouds import Clouds, opened_clouds
+from taskwatch.app.ways import sample, supply
 from taskwatch.clock import Clock, SystemClock
 from taskwatch.config.configuration import Config, NamedProject, WatchedProject
+from taskwatch.config.kinds import Kinds
 from taskwatch.config.load import load
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.budget import Budget
-from taskwatch.engine.lane import Lane
+from taskwatch.engine.lane import Lane, Supply
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.ports import AlertBook, Ledger, NoAlerts, Notifier, TaskSource
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreHeldError
+from taskwatch.model.delivery import Message
 from taskwatch.model.event import Event
+from taskwatch.notifiers.plugin import Plugins, open_plugin
 from taskwatch.notifiers.registry import NOTIFIERS
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.runtime.lifecycle import reloaded_by_signal, stopped_by_signals
@@ -29,14 +33,15 @@ from taskwatch.runtime.systemd import Systemd
 from taskwatch.store.lock import Role
 from taskwatch.store.sqlite import SqliteStore, open_store
 from taskwatch.telemetry import Logger
+from taskwatch.templates.workshop import Workshop
 
 STAND_BY_SECONDS: Final = 1.0
 STARTING_SECONDS: Final = 60.0
 
 
-def kinds() -> dict[str, type[ReceiverOptions]]:
-    """Return the kinds of receivers there are, by the name that `type:` gives them."""
-    return {kind: notifier.options for kind, notifier in NOTIFIERS.items()}
+def kinds() -> Mapping[str, type[ReceiverOptions]]:
+    """Return the kinds of receivers there are, by the name that `type:` gives them; those of plug-ins among them."""
+    return Kinds({kind: notifier.options for kind, notifier in NOTIFIERS.items()}, Plugins())
 
 
 async def watch(config: Config, *, wait: bool = False) -> None:
@@ -109,13 +114,15 @@ async def build(
     """
     clock, log = clock or SystemClock(), telemetry.logger()
     async with opened_clouds(clock, log) as clouds:
-        parts = _Parts(clouds=clouds, store=store, clock=clock, log=log)
+        workshop = Workshop()
+        parts = _Parts(clouds=clouds, store=store, workshop=workshop, clock=clock, log=log)
         daemon = Daemon(config, parts=parts, store=store, clock=clock, log=log, systemd=systemd or Systemd())
         try:
             yield daemon
         finally:
             for lane in daemon.lanes:
                 await lane.close()
+            await workshop.close()
 
 
 @asynccontextmanager
@@ -153,7 +160,16 @@ def open_notifier(
     options: ReceiverOptions, *, clock: Clock, log: Logger, alerts: AlertBook | None = None
 ) -> Notifier:
     """Open what talks to a receiver; one that keeps alerts looks them up. Without a book it is only tried."""
+    if options.type not in NOTIFIERS:
+        return open_plugin(options, clock=clock, log=log)
     return NOTIFIERS[options.type].open(options, clock=clock, log=log, alerts=alerts or NoAlerts())
+
+
+def shadowed(config: Config) -> Iterator[str]:
+    """Say in a printable line each which types are used that a plug-in brings too: the built-in one is used."""
+    plugins = Plugins()
+    for kind in sorted({options.type for options in config.receivers} & NOTIFIERS.keys() & plugins.names()):
+        yield f"type {kind}: {plugins.packages(kind)} brings it too, and the built-in one is used; uninstall the package"
 
 
 def require_secret(config: Config) -> None:
@@ -165,9 +181,12 @@ def require_secret(config: Config) -> None:
 class _Parts:
     """The daemon's parts, made for it at its start and at each reload."""
 
-    def __init__(self, *, clouds: Clouds, store: SqliteStore, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self, *, clouds: Clouds, store: SqliteStore, workshop: Workshop, clock: Clock, log: Logger
+    ) -> None:
         self._clouds = clouds
         self._store = store
+        self._workshop = workshop
         self._clock = clock
         self._log = log
 
@@ -178,7 +197,7 @@ class _Parts:
 
     def warnings(self, config: Config) -> Sequence[str]:
         # A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
-        return (*config.warnings, *config.inspect().unreadable)
+        return (*config.warnings, *config.inspect().unreadable, *shadowed(config))
 
     async def project_id(self, named: NamedProject, config: Config) -> str:
         return await self._clouds.project_id(named, config)
@@ -208,11 +227,26 @@ class _Parts:
     def notifier(self, options: ReceiverOptions) -> Notifier:
         return open_notifier(options, clock=self._clock, log=self._log, alerts=self._store)
 
-    def lane(self, options: ReceiverOptions, notifier: Notifier) -> Lane:
+    def supply(self, options: ReceiverOptions, *, daemon: Daemon) -> Supply:
+        return supply(
+            options,
+            store=self._store,
+            routing=lambda: daemon.config.routing,
+            renderer=self._workshop,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    async def sample(self, options: ReceiverOptions) -> Message:
+        return await sample(options, renderer=self._workshop, at=self._clock.now(), log=self._log)
+
+    def lane(self, options: ReceiverOptions, notifier: Notifier, *, daemon: Daemon) -> Lane:
+        found = self.supply(options, daemon=daemon)
         return Lane(
             receiver=options.name,
             notifier=notifier,
-            outbox=self._store,
+            outbox=found.outbox,
+            gatherer=found.gatherer,
             rules=lane_rules(options),
             clock=self._clock,
             rng=random.Random(),  # noqa: S311  (jitter, not a secret)
@@ -234,7 +268,7 @@ def _poller(
         rules=poll_rules(project),
         source=source,
         ledger=ledger,
-        routes=config.route,
+        routing=config.routing,
         clock=clock,
         told=told,
     )

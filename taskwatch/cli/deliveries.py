@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
     from taskwatch.store.rows import DeliveryRow
 
+WAITS = "waits for its group"
 DROPPABLE = ("dead", "pending", "held")
 
 
@@ -41,10 +42,10 @@ def deliveries(config: Path | None, as_json: bool, **chosen: Any) -> None:
         context.obj = config
         return
     with found(config, lambda reader: reader.deliveries, **chosen) as rows:
-        _print(rows, as_json=as_json)
+        _print(rows, config, as_json=as_json)
 
 
-def _print(rows: "Sequence[DeliveryRow]", *, as_json: bool) -> None:
+def _print(rows: "Sequence[DeliveryRow]", config: Path | None, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -63,10 +64,13 @@ def _print(rows: "Sequence[DeliveryRow]", *, as_json: bool) -> None:
                 "reason": row.last_reason,
                 "detail": row.last_detail,
                 "why": row.why,
+                "held_by": row.held_by,
+                "message": row.message,
             }
             for row in rows
         )
         return
+    people = _people(rows, config)
     print_table(
         (
             "STATE", "RECEIVER", "TRIES", "WHY", "SUMMARY", "EVENT ID",
@@ -77,7 +81,7 @@ def _print(rows: "Sequence[DeliveryRow]", *, as_json: bool) -> None:
                 row.state,
                 row.receiver,
                 row.attempts,
-                row.why or row.last_reason,
+                _why(row, people),
                 row.summary,
                 row.event_id[:SHORT_ID],
                 row.type.removeprefix("taskwatch."),
@@ -91,6 +95,17 @@ def _print(rows: "Sequence[DeliveryRow]", *, as_json: bool) -> None:
         empty="No deliveries match.",
         spare=("LAST TROUBLE", "DONE", "RECORDED", "PROJECT", "EVENT", "EVENT ID"),
     )  # fmt: skip
+
+
+def _people(rows: "Sequence[DeliveryRow]", config: Path | None) -> frozenset[str]:
+    """Return the receivers that are told in groups, if it matters for any of these."""
+    return loaded(config).routing.people if any(row.state == "pending" for row in rows) else frozenset()
+
+
+def _why(row: "DeliveryRow", people: frozenset[str]) -> str | None:
+    if row.state == "held":
+        return row.held_by
+    return WAITS if row.waits_for_its_group(people) else row.why or row.last_reason
 
 
 def _require_no_filter(context: click.Context) -> None:

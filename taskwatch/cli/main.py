@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "alerts": ("taskwatch.cli.alerts", "List what needs attention now, since when, and who has it."),
     "ack": ("taskwatch.cli.alerts", "Say of alerts that you have them."),
     "resolve": ("taskwatch.cli.alerts", "End alerts, and tell those who were told of them."),
+    "silence": ("taskwatch.cli.silence", "Tell nobody of some events for a time: add, list, expire."),
     "explain": ("taskwatch.cli.explain", "Say why an event exists, and what became of it."),
     "wait": ("taskwatch.cli.wait", "Wait until tasks have ended; say by the exit code how."),
     "route": ("taskwatch.cli.route", "Show which receivers an event would reach, and why."),
@@ -42,11 +43,13 @@ COMMANDS: Final = {
     "completion": ("taskwatch.cli.completion", "Print what completes these commands in your shell."),
 }
 # Of the contract, and promised for later.
-PLANNED: Final = frozenset({"silence", "replicas"})
+PLANNED: Final = frozenset({"replicas"})
 # Of less daily use: the overview names them in one line, for a screen has no more.
 FURTHER: Final = ("reload", "state", "simulate", "schema", "completion")
 # What they end with says how something went.
-ANSWERS: Final = frozenset({"ack", "resolve", "run", "check", "poll", "wait", "receiver", "reload", "state"})
+ANSWERS: Final = frozenset(
+    {"ack", "resolve", "silence", "run", "check", "poll", "wait", "receiver", "reload", "state"}
+)
 CUT_SHORT: Final = 141  # as a shell says it of a program that SIGPIPE ended
 CLOSING: Final = f"""  And: {", ".join(FURTHER)}.
 

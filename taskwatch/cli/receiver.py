@@ -10,6 +10,7 @@ from taskwatch.cli.options import config_option, loaded
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
     from taskwatch.config.receiver import ReceiverOptions
+    from taskwatch.model.delivery import Message
 
 
 @click.group(epilog="Example: taskwatch receiver test pipeline")
@@ -29,7 +30,6 @@ def test(name: str, dry_run: bool, config: Path | None) -> None:
 
     The running daemon sends it, if there is one, with its own secrets; and it goes on with a receiver that it had paused (410).
     """
-    from taskwatch.cli.output import print_json
     from taskwatch.config.fields import nearest
     from taskwatch.telemetry import printable
 
@@ -41,19 +41,53 @@ def test(name: str, dry_run: bool, config: Path | None) -> None:
         )
     options = configuration.receivers[names.index(name)]
     if dry_run:
-        print_json([_sample(name)])
+        _print_sample(options)
         return
     event_id = _send(configuration, options)
     click.echo(printable(f"{name} accepted it: event {event_id}"))
 
 
-def _sample(name: str) -> dict[str, object]:
+def _print_sample(options: "ReceiverOptions") -> None:
+    """Print what would be sent: the event, or the letter or text that is made of it."""
+    import asyncio
     import json
+
+    from taskwatch.cli.output import print_json
+    from taskwatch.model.letter import read_letter
+    from taskwatch.model.rendered import read_rendered
+
+    body = asyncio.run(_sample(options)).body
+    rendered = read_rendered(body)
+    if options.writes_to_people:
+        letter = read_letter(body)
+        click.echo(f"Subject: {letter.subject}\n")
+        click.echo(_harmless(letter.text))
+    elif rendered is not None:
+        click.echo(f"Content-Type: {rendered.content_type}\n")
+        click.echo(_harmless(rendered.text))
+    else:
+        print_json([json.loads(body)])
+
+
+def _harmless(text: str) -> str:
+    from taskwatch.telemetry import printable
+
+    return "\n".join(printable(line) for line in text.rstrip("\n").split("\n"))
+
+
+async def _sample(options: "ReceiverOptions") -> "Message":
+    """Return the message that tries the receiver. Raises TemplateFailedError."""
     from datetime import UTC, datetime
 
-    from taskwatch.core.events import receiver_test_event
+    from taskwatch import telemetry
+    from taskwatch.app.ways import sample
+    from taskwatch.templates.workshop import Workshop
 
-    return dict(json.loads(receiver_test_event(name, at=datetime.now(UTC)).body))
+    workshop = Workshop()
+    try:
+        return await sample(options, renderer=workshop, at=datetime.now(UTC), log=telemetry.logger())
+    finally:
+        await workshop.close()
 
 
 def _send(config: "Config", options: "ReceiverOptions") -> str:
@@ -72,11 +106,11 @@ def _send(config: "Config", options: "ReceiverOptions") -> str:
         outcome = ask(config.store.path, Action.RECEIVER_TEST, argument, within=options.timeout)
         return str(outcome["event_id"])
     telemetry.configure(format_=config.log.format, level=config.log.level)
-    clock = SystemClock()
 
     async def send() -> str:
-        notifier = open_notifier(options, clock=clock, log=telemetry.logger())
-        event = await try_receiver(notifier, receiver=options.name, timeout=options.timeout, clock=clock)
-        return event.id
+        message = await _sample(options)
+        notifier = open_notifier(options, clock=SystemClock(), log=telemetry.logger())
+        await try_receiver(notifier, message, timeout=options.timeout)
+        return message.event_id
 
     return asyncio.run(send())

@@ -1,7 +1,7 @@
 """`taskwatch route test`: which receivers an event would reach, and by which route."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,8 @@ from taskwatch.cli.guide import GuidingGroup
 from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
+    from taskwatch.cli.tree import Step
     from taskwatch.config.configuration import Config, NamedProject, WatchedProject
-    from taskwatch.core.matchers import Matcher
-    from taskwatch.core.route import Route
     from taskwatch.model.event import EventType
 
 
@@ -33,21 +32,35 @@ def test(attributes: tuple[str, ...], config: Path | None, as_json: bool) -> Non
     instance_id, from, to, fail_reason or label_NAME. What is not given is empty, but for what a
     configured project and the type decide. Nothing is sent, and no store is read.
     """
+    from taskwatch.cli.tree import walk
+    from taskwatch.core.quiet import held_by
     from taskwatch.core.route import route as routed
 
     given = _given(attributes)
     configuration = loaded(config)
     asked = given | _implied(configuration, given)
     hops = routed(configuration.route, asked)
-    steps = list(_walk(configuration.route, asked))
+    steps = list(walk(configuration.route, asked))
+    hush = None if _is_end(asked) else held_by(configuration.mutes, asked, datetime.now(UTC))
     if as_json:
         from taskwatch.cli.output import print_json
 
         receivers = [{"receiver": hop.receiver, "route": hop.path} for hop in hops]
-        print_json([{"attributes": asked, "receivers": receivers, "routes": [step.row() for step in steps]}])
+        print_json(
+            [
+                {
+                    "attributes": asked,
+                    "receivers": receivers,
+                    "routes": [step.row() for step in steps],
+                    "held_by": None if hush is None else str(hush),
+                }
+            ]
+        )
         return
     _show(asked, given, steps)
     _print_receivers(configuration, {hop.receiver: hop.path for hop in hops})
+    if hush is not None:
+        click.echo(f"Now {hush} would hold it back.")
 
 
 def _given(written: tuple[str, ...]) -> dict[str, str]:
@@ -130,79 +143,19 @@ def _project(config: "Config", name: str | None) -> "WatchedProject | NamedProje
     return projects.get(name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    """A node of the tree, and what became of the event there."""
-
-    path: str
-    depth: int
-    node: "Route"
-    taken_by: str | None  # the route before it that kept the event from it
-    refused: "Matcher | None"  # the matcher that did not match
-    keeps: bool  # its own receivers get the event
-
-    @property
-    def is_matched(self) -> bool:
-        return self.taken_by is None and self.refused is None
-
-    def row(self) -> dict[str, object]:
-        return {
-            "path": self.path,
-            "asked": self.taken_by is None,
-            "matched": self.is_matched,
-            "refused_by": None if self.refused is None else str(self.refused),
-            "continue": self.node.continues,
-            "receivers": list(self.node.receivers) if self.keeps else [],
-        }
+def _is_end(asked: Mapping[str, str]) -> bool:
+    """Tell whether the event says that something is over: that is never held back."""
+    return asked.get("type", "").endswith((".resolved", ".recovered"))
 
 
-def _walk(
-    node: "Route",
-    attributes: Mapping[str, str],
-    path: str = "route",
-    depth: int = 0,
-    taken_by: str | None = None,
-) -> Iterator[_Step]:
-    """Yield the route and, if the event comes to them, those below it, in the order of the file."""
-    refused = next((matcher for matcher in node.matchers if not matcher.matches(attributes)), None)
-    below: list[_Step] = []
-    if taken_by is None and refused is None:
-        taken: str | None = None
-        for number, child in enumerate(node.routes):
-            steps = list(_walk(child, attributes, f"{path}.routes[{number}]", depth + 1, taken))
-            below += steps
-            if steps[0].is_matched and not child.continues:
-                taken = steps[0].path
-    is_matched = taken_by is None and refused is None
-    keeps = is_matched and not any(step.is_matched for step in below)
-    yield _Step(
-        path=path,
-        depth=depth,
-        node=node,
-        taken_by=taken_by,
-        refused=refused if taken_by is None else None,
-        keeps=keeps,
-    )
-    yield from below
-
-
-def _show(asked: Mapping[str, str], given: Mapping[str, str], steps: list[_Step]) -> None:
+def _show(asked: Mapping[str, str], given: Mapping[str, str], steps: "list[Step]") -> None:
     from taskwatch.telemetry import printable
 
     for name, value in asked.items():
         note = "" if name in given else "  (implied)"
         click.echo(printable(f"{name}={value}") + note)
     for step in steps:
-        click.echo(f"{'  ' * step.depth}{step.path}: {printable(_verdict(step, asked))}")
-
-
-def _verdict(step: _Step, asked: Mapping[str, str]) -> str:
-    if step.taken_by is not None:
-        return f"not asked, {step.taken_by} has taken it"
-    if step.refused is not None:
-        return f'no: {step.refused}, and it is "{asked.get(step.refused.name, "")}"'
-    said = "goes to " + ", ".join(step.node.receivers) if step.keeps else "matched"
-    return f"{said}, and on (continue)" if step.node.continues else said
+        click.echo(f"{'  ' * step.depth}{step.path}: {printable(step.verdict(asked))}")
 
 
 def _print_receivers(config: "Config", paths: Mapping[str, str]) -> None:

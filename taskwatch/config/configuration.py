@@ -28,7 +28,9 @@ from taskwatch.config.schema import (
 )
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
-from taskwatch.core.route import Route
+from taskwatch.core.grouping import Grouping
+from taskwatch.core.quiet import Mute
+from taskwatch.core.route import Route, Routing
 from taskwatch.model.event import Severity
 from taskwatch.model.project import Identity, Project
 from taskwatch.secret import Secret
@@ -114,6 +116,7 @@ class Config:
     named: tuple[NamedProject, ...]  # those whose ids are still to be asked for
     receivers: tuple[ReceiverOptions, ...]
     route: Route
+    mutes: tuple[Mute, ...]
     secrets: tuple[PlacedSecret, ...]  # all of them, unread
     trusts: tuple[PlacedTrust, ...]  # the TLS sections that say anything; their files are unread
     warnings: tuple[str, ...] = ()  # printable lines: what works and should be otherwise
@@ -122,6 +125,17 @@ class Config:
     def configured(self) -> tuple[WatchedProject | NamedProject, ...]:
         """All projects, those whose ids are unknown last."""
         return (*self.projects, *self.named)
+
+    @property
+    def routing(self) -> Routing:
+        """All that decides who is told."""
+        return Routing(
+            root=self.route,
+            mutes=self.mutes,
+            people=frozenset(one.name for one in self.receivers if one.writes_to_people),
+            keepers=frozenset(one.name for one in self.receivers if one.keeps_alerts),
+            endless=frozenset(one.name for one in self.receivers if not one.send_resolved),
+        )
 
     def inspect(self) -> Inspection:
         """Look at every secret and at every file of TLS once, as they are now."""
@@ -187,7 +201,8 @@ def resolve(
         projects=tuple(project for project in projects if isinstance(project, WatchedProject)),
         named=tuple(project for project in projects if isinstance(project, NamedProject)),
         receivers=receivers,
-        route=_route(main.route, tuple(receiver.name for receiver in receivers)),
+        route=_route(main.route, tuple(receiver.name for receiver in receivers), Grouping()),
+        mutes=tuple(entry.mute for entry in main.mute),
         secrets=secrets,
         trusts=trusts,
     )
@@ -232,12 +247,20 @@ def _merged(inherited: ProjectSettings, own: ProjectSettings) -> ProjectSettings
     return inherited.model_copy(update={**update, "labels": {**inherited.labels, **own.labels}})
 
 
-def _route(section: RootRoute | ChildRoute, inherited: tuple[str, ...]) -> Route:
-    """Make the tree; a route that names no receivers has those of its parent, the root has all."""
-    receivers = section.receivers or inherited
+def _route(section: RootRoute | ChildRoute, receivers: tuple[str, ...], grouping: Grouping) -> Route:
+    """Make the tree; what a route does not say it has from its parent. The root has all receivers."""
+    receivers = section.receivers or receivers
+    said = section.model_fields_set
+    grouping = Grouping(
+        by=section.group_by if "group_by" in said else grouping.by,
+        wait=section.group_wait if "group_wait" in said else grouping.wait,
+        interval=section.group_interval if "group_interval" in said else grouping.interval,
+        repeat=section.repeat_interval if "repeat_interval" in said else grouping.repeat,
+    )
     return Route(
         receivers=receivers,
         matchers=section.matchers if isinstance(section, ChildRoute) else (),
         continues=isinstance(section, ChildRoute) and section.continue_,
-        routes=tuple(_route(child, receivers) for child in section.routes),
+        routes=tuple(_route(child, receivers, grouping) for child in section.routes),
+        grouping=grouping,
     )

@@ -24,6 +24,7 @@ def differences(old: Config, new: Config) -> tuple[str, ...]:
         *_receivers(old, new),
         *_named("credential", old.credentials, new.credentials),
         *(["route changed"] if _is_routed_otherwise(old, new) else []),
+        *(["mute changed"] if old.mutes != new.mutes else []),
         *_settings(old, new),
     )
 

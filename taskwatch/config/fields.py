@@ -89,10 +89,10 @@ def parse_duration(value: object) -> float:
 
 
 def between(low: float, high: float) -> AfterValidator:
-    """Bound a duration, in seconds, both ends included."""
+    """Bound a duration, in seconds, both ends included; where it is off, there is nothing to bound."""
 
-    def check(seconds: float) -> float:
-        if not low <= seconds <= high:
+    def check(seconds: float | None) -> float | None:
+        if seconds is not None and not low <= seconds <= high:
             raise ValueError(f"out of bounds; write {spell_duration(low)} to {spell_duration(high)}")
         return seconds
 
@@ -143,12 +143,6 @@ def _switch(value: object) -> object:
     if known is None:
         raise ValueError("neither true nor false; write one of them")
     return known
-
-
-def _only_true(value: object) -> bool:
-    if not _switch(value):
-        raise ValueError(f"false is {NOT_YET}; write true, or leave it out")
-    return True
 
 
 def _nothing(value: object) -> None:
@@ -220,11 +214,21 @@ Rate = Annotated[
 ]
 """Events in a second, written `20/s` or `30/m`."""
 
+_OFF_SCHEMA: Final = {"enum": ["off", None]}
+
+DurationOrOff = Annotated[
+    Duration | None,
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_DURATION.pattern}$"}, _OFF_SCHEMA]}),
+]
+"""A duration, or `off`, which is None."""
+
+RateOrOff = Annotated[
+    Rate | None, WithJsonSchema({"anyOf": [{"type": "string", "pattern": f"^{_RATE.pattern}$"}, _OFF_SCHEMA]})
+]
+"""A rate, or `off`, which is None."""
+
 Switch = Annotated[bool, BeforeValidator(_switch), WithJsonSchema({"type": "boolean"})]
 """`true` or `false`, in any of YAML's words."""
-
-OnlyTrue = Annotated[bool, PlainValidator(_only_true), WithJsonSchema({"const": True})]
-"""A switch whose other position is not in this version."""
 
 NotYet = Annotated[None, PlainValidator(_nothing), WithJsonSchema({"enum": ["off", None]})]
 """A key of the contract that is not in this version: `off`, empty or absent."""

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -15,7 +15,7 @@ from taskwatch.secret import Kept, Secret
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_PORTS: Final = {"http": 80, "https": 443}
+_PORTS: Final = {"https": 443, "http": 80}
 _WAYS: Final = "the text, {file: PATH}, {env: NAME} or {credential: NAME}"
 _JSON_SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
@@ -71,7 +71,7 @@ def parse_endpoint(value: object, info: ValidationInfo) -> Endpoint:
     if isinstance(value, Endpoint):
         return value
     written = _read_now(value, info)
-    parts, port = _split(written)
+    parts, port = split_url(written)
     if "@" in parts.netloc or parts.path not in ("", "/") or "?" in written or "#" in written:
         raise ValueError("more than scheme and host; write https://HOST, the rest is added")
     return Endpoint(scheme=parts.scheme, host=_host(parts, port))
@@ -82,7 +82,7 @@ def parse_auth_url(value: object, info: ValidationInfo) -> Endpoint:
     if isinstance(value, Endpoint):
         return value
     written = _read_now(value, info)
-    parts, port = _split(written)
+    parts, port = split_url(written)
     path = parts.path.rstrip("/") or "/v3"
     if "@" in parts.netloc or not path.endswith("/v3") or "?" in written or "#" in written:
         raise ValueError("not the URL of a login service; write https://HOST/v3, the rest is added")
@@ -106,13 +106,18 @@ def _secret(value: object, info: ValidationInfo) -> Secret:
     return value if isinstance(value, Secret) else _kept(value, info, Secret)
 
 
-def _url(value: object, info: ValidationInfo) -> Secret:
-    if isinstance(value, Secret):
-        return value
-    url = _kept(value, info, Url)
-    if url.kept is Kept.TEXT:
-        _split(url.reveal())
-    return url
+def kept_url(check: Callable[[str], object]) -> PlainValidator:
+    """Take a URL, wherever it is kept; `check` raises ValueError for one that is written as text and is none."""
+
+    def read(value: object, info: ValidationInfo) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        url = _kept(value, info, Url)
+        if url.kept is Kept.TEXT:
+            check(url.reveal())
+        return url
+
+    return PlainValidator(read)
 
 
 def _kept(value: object, info: ValidationInfo, kind: type[SecretKind]) -> SecretKind:
@@ -136,7 +141,9 @@ def _kept(value: object, info: ValidationInfo, kind: type[SecretKind]) -> Secret
             raise ValueError(f"kept in no way that is known; write {_WAYS}")
 
 
-def _split(url: str) -> tuple[SplitResult, int | None]:
+def split_url(url: str, schemes: Sequence[str] = (*_PORTS,)) -> tuple[SplitResult, int | None]:
+    """Return the parts of a URL, and its port if it names one. Raises ValueError, which does not show the URL."""
+    remedy = f"write {' or '.join(f'{scheme}://HOST' for scheme in schemes)}"
     # urlsplit() drops line ends and tabs in silence, and its errors show what they are about.
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("a URL with spaces or control characters; write it without")
@@ -144,9 +151,9 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("not a URL; write https://HOST or http://HOST") from None
-    if parts.scheme not in _PORTS or not host or not (_is_address(host) or _HOST.fullmatch(host)):
-        raise ValueError("not a URL; write https://HOST or http://HOST")
+        raise ValueError(f"not a URL; {remedy}") from None
+    if parts.scheme not in schemes or not host or not (_is_address(host) or _HOST.fullmatch(host)):
+        raise ValueError(f"not a URL; {remedy}")
     return parts, port
 
 
@@ -162,13 +169,16 @@ def _is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
-SecretText = Annotated[Secret, PlainValidator(_secret), WithJsonSchema(_JSON_SCHEMA)]
+KEPT_SCHEMA: Final = WithJsonSchema(_JSON_SCHEMA)
+"""How a secret or a URL is written, in the JSON Schema."""
+
+SecretText = Annotated[Secret, PlainValidator(_secret), KEPT_SCHEMA]
 """A secret. `Secret.reveal()` reads it when it is needed."""
 
-SecretUrl = Annotated[Secret, PlainValidator(_url), WithJsonSchema(_JSON_SCHEMA)]
+SecretUrl = Annotated[Secret, kept_url(split_url), KEPT_SCHEMA]
 """A URL over HTTP or HTTPS. Checked where it is written as text; else when it is used."""
 
-EndpointUrl = Annotated[Endpoint, PlainValidator(parse_endpoint), WithJsonSchema(_JSON_SCHEMA)]
+EndpointUrl = Annotated[Endpoint, PlainValidator(parse_endpoint), KEPT_SCHEMA]
 
-AuthUrl = Annotated[Endpoint, PlainValidator(parse_auth_url), WithJsonSchema(_JSON_SCHEMA)]
+AuthUrl = Annotated[Endpoint, PlainValidator(parse_auth_url), KEPT_SCHEMA]
 """Where a login service (IAM) is."""

@@ -1,11 +1,21 @@
 """What every receiver can be told, whatever its kind. The notifiers' options build upon it."""
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
-from taskwatch.config.fields import Duration, Name, NotYet, OnlyTrue, between
+from taskwatch.config.fields import Duration, Name, RateOrOff, Switch, between, is_off
 from taskwatch.config.section import Section, default
+from taskwatch.config.template import LetterTemplates
+
+
+def _no_template(value: object) -> None:
+    if not (value is None or is_off(value)):
+        raise ValueError("only email, apprise and webhook send what a template makes; leave it out")
+
+
+NoTemplate = Annotated[Any, PlainValidator(_no_template), WithJsonSchema({"enum": ["off", None]})]
+"""The key `template` of a kind that takes none."""
 
 
 class Retry(Section):
@@ -28,11 +38,21 @@ class ReceiverOptions(Section):
     """The keys that all kinds share. A kind adds its own and narrows `type` to its Literal."""
 
     writes_to_people: ClassVar[bool] = False  # its messages are letters, and may tell several events
+    keeps_alerts: ClassVar[bool] = False  # it is told of alerts and their ends, and of nothing else
 
     name: Name = Field(examples=["pipeline"], description="the receiver's name, by which routes know it")
     type: str = Field(description="the kind of receiver")
     timeout: Annotated[Duration, between(0.1, 600)] = default("10s", "the deadline of one attempt")
     retry: Retry = default({}, "when a failed delivery is tried again")
-    rate: NotYet = None
-    template: NotYet = None
-    send_resolved: OnlyTrue = default(True, "tell also that an alert has ended")
+    rate: RateOrOff = default(None, "attempts in a time, at most, as 30/m; off")
+    template: NoTemplate = None
+    send_resolved: Switch = default(True, "tell also that an alert is over, or that something works again")
+
+
+class LetterOptions(ReceiverOptions):
+    """The keys of kinds that write to people."""
+
+    writes_to_people: ClassVar[bool] = True
+    template: LetterTemplates = Field(
+        None, description="other words than taskwatch's: that of the text, or subject, text and html"
+    )

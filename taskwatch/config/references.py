@@ -33,6 +33,7 @@ def wrong_references(documents: _Documents) -> Iterator[Problem]:
     yield from _same_credentials(documents)
     yield from _same_names(documents, "projects")
     yield from _same_names(documents, "receivers")
+    yield from _same_names(documents, "mute")
     yield from _missing_endpoints(documents)
     yield from _same_projects(documents)
     yield from _unknown_credentials(documents)

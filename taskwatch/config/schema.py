@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar, Union
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     PlainValidator,
@@ -21,6 +23,7 @@ from pydantic import (
 
 from taskwatch.config.fields import (
     Duration,
+    DurationOrOff,
     FilePath,
     Globs,
     Labels,
@@ -36,17 +39,20 @@ from taskwatch.config.fields import (
     empty_if_off,
     is_off,
     mapping_if_off,
+    nearest,
     not_yet,
 )
 from taskwatch.config.kept import AuthUrl, EndpointUrl, SecretText
+from taskwatch.config.kinds import described
 from taskwatch.config.network import Proxy, Tls
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.section import Section, by_type, default
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
-from taskwatch.model.event import Severity
-
-PLANNED_RECEIVERS: Final = frozenset({"email", "apprise"})
+from taskwatch.core.grouping import EACH_ALONE
+from taskwatch.core.matchers import ATTRIBUTES
+from taskwatch.core.quiet import Mute, Span, parse_span
+from taskwatch.model.event import LABEL_PREFIX, Severity
 
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
@@ -156,7 +162,7 @@ _CREDENTIALS: Final[Mapping[str, type[Section]]] = {
 }
 AnyCredential = Annotated[
     PasswordCredential | TokenCredential | AkskCredential | AgencyCredential | CloudCredential | NoCredential,
-    by_type(_CREDENTIALS, frozenset()),
+    by_type(_CREDENTIALS),
 ]
 
 Interval = Annotated[Duration, between(0.1, DAY)]
@@ -246,17 +252,43 @@ class ProjectEntry(ProjectSettings):
     )
 
 
+def _attribute(name: str) -> str:
+    if name not in (*ATTRIBUTES, EACH_ALONE) and not name.startswith(LABEL_PREFIX):
+        raise ValueError(
+            f"nothing that an event has; {nearest(name, ATTRIBUTES)}, label_NAME, or ... for all"
+        )
+    return name
+
+
 class RouteKeys(Section):
     receivers: Annotated[tuple[Text, ...] | None, BeforeValidator(at_least_one)] = Field(
         None, description="for what no child takes; without it the parent's, at the root all receivers"
     )
-    group_by: NotYet = None
-    group_wait: NotYet = None
-    group_interval: NotYet = None
-    repeat_interval: NotYet = None
+    group_by: Annotated[
+        tuple[Annotated[Text, AfterValidator(_attribute)], ...], BeforeValidator(empty_if_off)
+    ] = Field(
+        ("project",),
+        description="for receivers that write to people: events alike in these share a message; ... for none, off for all",
+    )
+    group_wait: Annotated[Duration, between(0.0, HOUR)] = default(
+        "30s", "from the first event of a group to its message"
+    )
+    group_interval: Annotated[Duration, between(1.0, DAY)] = default(
+        "5m", "from one message of a group to the next, at least"
+    )
+    repeat_interval: Annotated[DurationOrOff, between(MINUTE, 31 * DAY)] = Field(
+        None,
+        description="from a message to the next reminder of what is still open and nobody has acknowledged; off",
+    )
     routes: Annotated[tuple["ChildRoute", ...], BeforeValidator(empty_if_off)] = default(
         [], "asked in this order"
     )
+
+
+def _patterns(value: object) -> object:
+    if is_off(value):
+        return ()
+    return (value,) if isinstance(value, str) else value
 
 
 class RootRoute(RouteKeys):
@@ -272,10 +304,40 @@ class ChildRoute(RouteKeys):
     continue_: Switch = Field(False, alias="continue", description="let the routes after this one see it too")
 
 
-def _patterns(value: object) -> object:
-    if is_off(value):
-        return ()
-    return (value,) if isinstance(value, str) else value
+def _zone(name: object) -> ZoneInfo:
+    if isinstance(name, ZoneInfo):
+        return name
+    try:
+        return ZoneInfo(str(name))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("not a time zone; write one of IANA's names, as Europe/Berlin") from None
+
+
+def _span(text: object) -> Span:
+    if isinstance(text, Span):
+        return text
+    return parse_span(text if isinstance(text, str) else "")
+
+
+class MuteEntry(Section):
+    """A window of each week in which nobody is told of what it matches; what still needs attention is told at its end."""
+
+    name: Name = Field(examples=["weekend"], description="by which `explain` knows it")
+    matchers: Annotated[tuple[MatcherText, ...], BeforeValidator(empty_if_off)] = default(
+        [], "all of them must match; without any it takes every event"
+    )
+    weekly: Annotated[
+        tuple[Annotated[Span, PlainValidator(_span, json_schema_input_type=str)], ...],
+        BeforeValidator(at_least_one),
+        BeforeValidator(_patterns, json_schema_input_type=str | list[str]),
+    ] = Field(examples=['"Sat 00:00 - Mon 06:00"'], description="one part of the week, or several")
+    timezone: Annotated[ZoneInfo, PlainValidator(_zone, json_schema_input_type=str)] = default(
+        "UTC", "whose clock on the wall counts, as Europe/Berlin"
+    )
+
+    @property
+    def mute(self) -> Mute:
+        return Mute(name=self.name, matchers=self.matchers, weekly=self.weekly, zone=self.timezone)
 
 
 class Part(Section):
@@ -317,7 +379,9 @@ class Document(Part):
         [], "further files, with credentials, projects, receivers and defaults of their own: a glob or a list"
     )
     route: RootRoute = default({}, "which receivers an event goes to; all of them where nothing is said")
-    mute: NotYet = None
+    mute: Annotated[tuple[MuteEntry, ...], BeforeValidator(empty_if_off)] = default(
+        [], "windows of each week in which nobody is told of what they match"
+    )
 
 
 AnyPart = TypeVar("AnyPart", bound=Part)
@@ -325,7 +389,8 @@ AnyPart = TypeVar("AnyPart", bound=Part)
 
 def with_receivers(model: type[AnyPart], kinds: Mapping[str, type[ReceiverOptions]]) -> type[AnyPart]:
     """Return the model of a file whose receivers are of these kinds."""
-    one: Any = Annotated[Union[tuple(kinds.values())], by_type(kinds, PLANNED_RECEIVERS)]  # noqa: UP007 - made at run time
+    written = tuple(described(kinds).values())
+    one: Any = Annotated[Union[written], by_type(kinds)]  # noqa: UP007 - made at run time
     many: Any = Annotated[tuple[one, ...], BeforeValidator(empty_if_off)]
     receivers = default([], "who is told; without any, a receiver of type log, named log")
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, receivers=(many, receivers))

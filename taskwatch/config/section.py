@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from taskwatch.config.fields import NOT_YET, is_off, nearest
+from taskwatch.config.fields import is_off, nearest
 
 _WORDED: Final = "worded"  # the type of errors whose text is ours
 _QUOTED: Final = re.compile(r"'([^']*)'")
@@ -120,8 +120,8 @@ def default(value: object, description: str) -> Any:
     return Field(value, validate_default=True, description=description)
 
 
-def by_type(kinds: Mapping[str, type[Section]], planned: frozenset[str]) -> WrapValidator:
-    """Choose the section by its key `type`, among the kinds; `planned` are those yet to come."""
+def by_type(kinds: Mapping[str, type[Section]]) -> WrapValidator:
+    """Choose the section by its key `type`, among the kinds."""
 
     def choose(value: object, _: Callable[[object], object], info: ValidationInfo) -> Section:
         if isinstance(value, Section):
@@ -136,8 +136,6 @@ def by_type(kinds: Mapping[str, type[Section]], planned: frozenset[str]) -> Wrap
     def refusal(type_: object) -> str:
         if type_ is None:
             return f"missing; write type: {' or '.join(kinds)}"
-        if type_ in planned:
-            return f"{type_} is {NOT_YET}; known here: {', '.join(kinds)}"
         return f"unknown type; {nearest(str(type_), kinds)}"
 
     return WrapValidator(choose)

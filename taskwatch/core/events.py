@@ -19,13 +19,31 @@ from taskwatch.model.alert import Ended, Why
 from taskwatch.model.event import LABEL_PREFIX, Event, EventId, EventType, Loss, Reading, Severity, Transition
 from taskwatch.model.outage import Kind, Place
 from taskwatch.model.project import Identity, Project
-from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Task
+from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Instance, Task
 
 ID_SCHEME: Final = "1"  # the version of this recipe, never of the package
 ID_PREFIX: Final = "tw_"
 DATASCHEMA: Final = "urn:taskwatch:event:1"
 SUMMARY_LENGTH: Final = 300  # characters
 NAMED: Final = 5  # projects in a summary
+
+_SAMPLE_PROJECT: Final = Project(
+    identity=Identity(service="gaussdb", host="gaussdb.example", project_id="0" * 32), name="sample"
+)
+_SAMPLE: Final = Transition(
+    task=Task(
+        job_id="00000000-0000-0000-0000-000000000000",
+        name="RestoreGaussDBV5InInstance",
+        status=FAILED,
+        fail_reason="This is a test: no task has failed.",
+        created_at=datetime(2026, 1, 1, 3, 0, tzinfo=UTC),
+        ended_at=datetime(2026, 1, 1, 3, 42, tzinfo=UTC),
+        instance=Instance(id="0" * 32 + "in14", name="sample-instance", status="active"),
+    ),
+    from_status=RUNNING,
+    to_status=FAILED,
+    revision=2,
+)
 
 _ENDINGS: Final[Mapping[str, EventType]] = {
     COMPLETED: EventType.TASK_COMPLETED,
@@ -199,7 +217,7 @@ def outage_event(word: Word, *, sequence: int, at: datetime) -> Event:
         data["projects"] = [_project_data(project) for project in word.projects]
         data[place.kind] = place.name
     return _frozen(
-        id_=_id(place.kind, place.name, word.type, sequence),
+        id_=content_id(place.kind, place.name, word.type, sequence),
         type_=word.type,
         source=f"/taskwatch/{place.kind}/{quote(place.name, safe='')}",
         subject=place.name,
@@ -212,10 +230,22 @@ def outage_event(word: Word, *, sequence: int, at: datetime) -> Event:
     )
 
 
-def receiver_test_event(receiver: str, *, at: datetime) -> Event:
-    """Make the event by which an operator tries a receiver. Its type is one of its own: it is about nothing."""
+def receiver_test_event(receiver: str, *, at: datetime, sample: bool = False) -> Event:
+    """Make the event by which an operator tries a receiver. Its type is one of its own: it is about nothing.
+
+    With a `sample` it has what the event of a failed task has, made up: for templates, which ask for it.
+    """
+    data: dict[str, Any] = {"receiver": {"name": receiver}}
+    if sample:
+        data |= {
+            "project": _project_data(_SAMPLE_PROJECT),
+            "task": _task_data(_SAMPLE.task),
+            "transition": _transition_data(
+                _SAMPLE, Reading(observed_at=at, previous_observed_at=at, gap_seconds=0.0, late=False)
+            ),
+        }
     return _frozen(
-        id_=_id("receiver", receiver, EventType.RECEIVER_TEST, _utc(at, timespec="microseconds")),
+        id_=content_id("receiver", receiver, EventType.RECEIVER_TEST, _utc(at, timespec="microseconds")),
         type_=EventType.RECEIVER_TEST,
         source=f"/taskwatch/receiver/{quote(receiver, safe='')}",
         subject=receiver,
@@ -223,7 +253,7 @@ def receiver_test_event(receiver: str, *, at: datetime) -> Event:
         severity=Severity.INFO,
         summary=_cut(f"This is a test of the receiver {receiver} by taskwatch. Nothing has happened."),
         time=at,
-        data={"receiver": {"name": receiver}},
+        data=data,
         attributes={},
     )
 
@@ -318,10 +348,11 @@ def _frozen(
 
 
 def _event_id(identity: Identity, *parts: str | int | None) -> EventId:
-    return _id(identity.service, identity.host, identity.project_id, *parts)
+    return content_id(identity.service, identity.host, identity.project_id, *parts)
 
 
-def _id(*parts: str | int | None) -> EventId:
+def content_id(*parts: str | int | None) -> EventId:
+    """Return an id that is made of this content alone: the same today and after a crash, and another for any other."""
     # A JSON array: no two contents give one text.
     content = msgspec.json.encode([ID_SCHEME, *parts])
     digest = hashlib.sha256(content).digest()

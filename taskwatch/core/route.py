@@ -1,12 +1,21 @@
-"""Which receivers an event goes to, and by which route."""
+"""Which receivers an event goes to, by which route, and whether that is for now or for later."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
+from taskwatch.core.grouping import Grouping, group_key
 from taskwatch.core.matchers import Matcher
+from taskwatch.core.quiet import Mute, Silence, held_by
+from taskwatch.model.alert import OPENING
+from taskwatch.model.event import Event
 
 TOLD_BEFORE: Final = "told of it before"  # instead of the path of a route: whoever was told hears the end
+ROOT: Final = "route"
+
+_STEP: Final = re.compile(r"\.routes\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +26,7 @@ class Route:
     matchers: tuple[Matcher, ...] = ()
     continues: bool = False
     routes: tuple["Route", ...] = ()
+    grouping: Grouping = field(default_factory=Grouping)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +35,9 @@ class Hop:
 
     receiver: str
     path: str  # as in the configuration: route.routes[1]
+    group: str | None = None  # the key of the group in which it is told; None: it is told alone
+    held_by: str | None = None  # the silence or window that holds it back; None: it goes now
+    hears_end: bool = True  # it is told when an alert that this opens is over
 
 
 def route(root: Route, attributes: Mapping[str, str]) -> tuple[Hop, ...]:
@@ -34,9 +47,70 @@ def route(root: Route, attributes: Mapping[str, str]) -> tuple[Hop, ...]:
     no child takes stays with the parent.
     """
     hops: dict[str, Hop] = {}
-    for hop in _descend(root, attributes, "route"):
+    for hop in _descend(root, attributes, ROOT):
         hops.setdefault(hop.receiver, hop)
     return tuple(hops.values())
+
+
+def node_at(root: Route, path: str) -> Route | None:
+    """Return the node of this path; None if the tree has none there, or the path is none."""
+    if not path.startswith(ROOT):
+        return None
+    node = root
+    for number in _STEP.findall(path):
+        if int(number) >= len(node.routes):
+            return None
+        node = node.routes[int(number)]
+    return node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """All that decides who is told: the tree, the windows in which nobody is, and how receivers are to be told."""
+
+    root: Route
+    mutes: tuple[Mute, ...] = ()
+    people: frozenset[str] = frozenset()  # receivers that write to people: they are told in groups
+    keepers: frozenset[str] = frozenset()  # receivers that are told of alerts alone
+    endless: frozenset[str] = frozenset()  # receivers that are not told when an alert is over
+
+    def hops(
+        self, event: Event, *, silences: Sequence[Silence], at: datetime, besides: str | None = None
+    ) -> tuple[Hop, ...]:
+        """Decide who is told of an event, and who later; never the receiver it is about, `besides`.
+
+        Who keeps alerts is not told of what opens none.
+        """
+        left_out = {besides} if event.type in OPENING else {besides, *self.keepers}
+        found = tuple(hop for hop in route(self.root, event.attributes) if hop.receiver not in left_out)
+        hush = held_by((*silences, *self.mutes), event.attributes, at) if found else None
+        return tuple(self.addressed(hop, event, hush) for hop in found)
+
+    def addressed(self, hop: Hop, event: Event, hush: Silence | Mute | None = None) -> Hop:
+        """Say of a hop in which group it is told, whether it is held, and whether its receiver hears the end."""
+        return replace(
+            hop,
+            group=group_key(hop.path, self.grouping(hop.path), event)
+            if hop.receiver in self.people
+            else None,
+            held_by=None if hush is None else str(hush),
+            hears_end=hop.receiver not in self.endless,
+        )
+
+    @property
+    def groupings(self) -> tuple[Grouping, ...]:
+        """How any of the routes groups."""
+        return tuple(node.grouping for node in _nodes(self.root))
+
+    def grouping(self, path: str) -> Grouping:
+        """Return how the route of this path groups; the root, where there is none."""
+        return (node_at(self.root, path) or self.root).grouping
+
+
+def _nodes(node: Route) -> Iterator[Route]:
+    yield node
+    for child in node.routes:
+        yield from _nodes(child)
 
 
 def _descend(node: Route, attributes: Mapping[str, str], path: str) -> list[Hop]:

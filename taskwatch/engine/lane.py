@@ -22,7 +22,7 @@ from taskwatch.core.backoff import delay
 from taskwatch.core.health import DOWN_SECONDS
 from taskwatch.engine.attempt import try_once
 from taskwatch.engine.breaker import Breaker
-from taskwatch.engine.ports import DeliveryError, Notifier, Outbox
+from taskwatch.engine.ports import DeliveryError, Gatherer, Notifier, Outbox
 from taskwatch.engine.queue import Item, Queue
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import (
@@ -54,6 +54,15 @@ class LaneRules:
     initial: float
     maximum: float
     horizon: float  # of time since the first attempt in which taskwatch ran
+    rate: float | None = None  # attempts a second, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Where a lane finds what it delivers: single events, or the messages that are made of them."""
+
+    outbox: Outbox
+    gatherer: Gatherer | None = None  # makes the messages that the outbox has
 
 
 class Lane:
@@ -69,10 +78,13 @@ class Lane:
         clock: Clock,
         rng: random.Random,
         log: Logger,
+        gatherer: Gatherer | None = None,
     ) -> None:
+        """`gatherer` makes the messages that the outbox has, where it has not single events."""
         self.receiver = receiver
         self._notifier = notifier
         self._outbox = outbox
+        self._gatherer = gatherer
         self._rules = rules
         self._clock = clock
         self._rng = rng
@@ -87,6 +99,8 @@ class Lane:
         self._recordings: set[asyncio.Task[None]] = set()
         self._reload_at = 0.0  # monotonic
         self._repeat_at = 0.0  # monotonic
+        self._gather_at = 0.0  # monotonic; a wake-up comes first
+        self._begin_at = 0.0  # monotonic: sooner the rate lets nothing begin
         self._repetition: asyncio.Task[None] | None = None
         self._is_unreadable = False
         self._failure: DeliveryError | None = None  # the last one
@@ -99,11 +113,14 @@ class Lane:
         self._has_more = True
         self._wake.set()
 
-    def adopt(self, *, notifier: Notifier, rules: LaneRules) -> None:
+    def adopt(self, *, notifier: Notifier, rules: LaneRules, supply: Supply | None = None) -> None:
         """Go on with the same queue through another notifier, by other rules.
 
-        Attempts in flight end with the notifier that they began with; then it is closed.
+        Attempts in flight end with the notifier that they began with; then it is closed. Where there is another
+        supply, it knows what waits by the same numbers.
         """
+        if supply is not None:
+            self._outbox, self._gatherer = supply.outbox, supply.gatherer
         closing = asyncio.create_task(_close_after(tuple(self._attempts), self._notifier))
         self._closings.add(closing)
         closing.add_done_callback(self._closings.discard)
@@ -133,7 +150,7 @@ class Lane:
             error=failure.detail,
             since=self._clock.now() - timedelta(seconds=self._clock.monotonic() - began),
             began=began,
-            patience=DOWN_SECONDS,
+            patience=0.0 if self.is_paused else DOWN_SECONDS,  # nothing but an operator ends a pause
         )
 
     def trust(self) -> None:
@@ -163,6 +180,7 @@ class Lane:
                 self.passed_at = self._clock.monotonic()
                 self._reload_when_due()
                 self._repeat_when_due()
+                await self._gather()
                 await self._refill()
                 self._begin()
                 with suppress(TimeoutError):
@@ -185,6 +203,7 @@ class Lane:
                 async with asyncio.timeout(patience):
                     while self._fatal is None:
                         self._wake.clear()
+                        await self._gather(at_once=True)
                         await self._refill()
                         self._begin()
                         if not self._attempts:
@@ -222,6 +241,19 @@ class Lane:
             self._has_more = True
             self._reload_at = now + RELOAD_SECONDS
 
+    async def _gather(self, *, at_once: bool = False) -> None:
+        """Let messages be made of what is due. What fails of that is tried again as a store that cannot be read."""
+        now = self._clock.monotonic()
+        if self._gatherer is None or not (at_once or self._has_more or now >= self._gather_at):
+            return
+        try:
+            patience = await self._gatherer.gather(at_once=at_once)
+        except StoreFailedError as error:
+            self._unreadable(error)
+            return
+        self._gather_at = self._clock.monotonic() + patience
+        self._has_more = True
+
     async def _refill(self) -> None:
         while self._has_more and len(self._queue) < WINDOW:
             # Cleared before the read: what is committed during it sets it again.
@@ -253,10 +285,14 @@ class Lane:
             attempt = asyncio.create_task(self._attempt(item), name=f"attempt {self.receiver} {item.id}")
             self._attempts.add(attempt)
             attempt.add_done_callback(self._ended)
+            if self._rules.rate is not None:
+                self._begin_at = max(self._begin_at, now) + 1.0 / self._rules.rate
 
     def _may_begin(self, now: float) -> bool:
         head = self._queue.head
         if head is None or self._breaker.is_paused or self._stopping or now < self._opens_at(head):
+            return False
+        if now < self._begin_at:
             return False
         if self._breaker.is_down:  # probes rotate: the head that has waited longest, due or not
             return not self._attempts
@@ -272,7 +308,9 @@ class Lane:
         head = self._queue.head
         if head is not None and not self._breaker.is_paused and len(self._attempts) < slots:
             due = 0.0 if self._breaker.is_down else head.due
-            first = min(first, max(due, self._opens_at(head)))
+            first = min(first, max(due, self._opens_at(head), self._begin_at))
+        if self._gatherer is not None:
+            first = min(first, self._gather_at)
         return max(first - self._clock.monotonic(), 0.0)
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
@@ -377,6 +415,7 @@ class Lane:
             case Delivered():
                 self._log.debug("delivered", event_id=item.queued.event_id, attempt=item.attempts)
                 self._queue.finish(item)
+                self._gather_at = 0.0  # what waited for this message may be told now
             case Dead():
                 self._log.error(
                     "delivery_dead",
@@ -386,6 +425,7 @@ class Lane:
                     detail=outcome.detail,
                 )
                 self._queue.finish(item)
+                self._gather_at = 0.0
 
     async def _drain(self, seconds: float) -> None:
         if self._repetition is not None:

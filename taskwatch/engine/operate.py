@@ -3,27 +3,22 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from taskwatch.clock import Clock
-from taskwatch.core.events import receiver_test_event
 from taskwatch.engine.attempt import try_once
-from taskwatch.engine.ports import Ledger, Notifier, PollRecord, ProjectState
+from taskwatch.engine.ports import Ledger, Notifier, PollRecord, ProjectState, Routed
 from taskwatch.engine.recording import ends_told
 from taskwatch.model.alert import Ended, Why
 from taskwatch.model.delivery import Message
-from taskwatch.model.event import Event
 from taskwatch.model.project import Project
 
 
-async def try_receiver(notifier: Notifier, *, receiver: str, timeout: float, clock: Clock) -> Event:  # noqa: ASYNC109  (the receiver's own)
-    """Send a clearly marked event to a receiver, once, and close the notifier. Raises DeliveryError."""
-    event = receiver_test_event(receiver, at=clock.now())
+async def try_receiver(notifier: Notifier, message: Message, *, timeout: float) -> None:  # noqa: ASYNC109  (the receiver's own)
+    """Send a receiver a message once, and close the notifier. Raises DeliveryError."""
     try:
-        failure = await try_once(notifier, Message(event_id=event.id, body=event.body), timeout=timeout)
+        failure = await try_once(notifier, message, timeout=timeout)
     finally:
         await notifier.close()
     if failure is not None:
         raise failure
-    return event
 
 
 async def resolve(
@@ -55,11 +50,11 @@ async def resolution(
         return None
     ended = [Ended(alert=alert, why=Why.OPERATOR, by=by, comment=comment) for alert in alerts]
     known = await ledger.known(state.key, {alert.task.job_id for alert in alerts})
-    tasks, routed = ends_told(ended, known, project=project, at=at)
+    tasks, told = ends_told(ended, known, project=project, at=at)
     return PollRecord(
         project=state.key,
         revision=state.revision,
         tasks=list(tasks.values()),
-        events=routed,
+        events=[Routed(event=item.event, job_id=item.job_id, hops=(), ends=item.ends) for item in told],
         observed_at=None,
     )

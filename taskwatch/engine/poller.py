@@ -21,11 +21,11 @@ from taskwatch.core.absence import REACH, Absence, Census, take_census
 from taskwatch.core.alerts import OpenAlerts
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import Baseline, BaselinePolicy, Change, detect, first_listing, lost
-from taskwatch.core.route import Route
+from taskwatch.core.route import Routing
 from taskwatch.engine.incremental import Course
 from taskwatch.engine.operate import resolution
-from taskwatch.engine.ports import Ask, Ledger, PollRecord, ProjectState, Routed, StaleStateError, TaskSource
-from taskwatch.engine.recording import Recording, ends_told, reading_after
+from taskwatch.engine.ports import Ask, Ledger, PollRecord, ProjectState, StaleStateError, TaskSource
+from taskwatch.engine.recording import Recording, Told, ends_told, reading_after
 from taskwatch.model.event import Event, Severity
 from taskwatch.model.project import Listing, Project
 from taskwatch.model.task import Known, Task
@@ -103,7 +103,7 @@ class Poller:
         rules: PollRules,
         source: TaskSource,
         ledger: Ledger,
-        routes: Route,
+        routing: Routing,
         clock: Clock,
         told: Callable[[Sequence[Event]], None],
     ) -> None:
@@ -113,7 +113,7 @@ class Poller:
         self.stretched = 1.0  # the factor by which intervals are longer than the rules say
         self._source = source
         self._ledger = ledger
-        self._routes = routes
+        self._routing = routing
         self._clock = clock
         self._told = told
         self._memory: _Memory | None = None
@@ -121,14 +121,14 @@ class Poller:
         # The cloud's Date, and the monotonic time at which it was read.
         self._cloud_clock: tuple[datetime, float] | None = None
 
-    def adopt(self, *, project: Project, rules: PollRules, source: TaskSource, routes: Route) -> None:
+    def adopt(self, *, project: Project, rules: PollRules, source: TaskSource, routing: Routing) -> None:
         """Go on with the same project, configured otherwise. What is known of it stays known.
 
         Where the list is read otherwise, what incremental polls were found to be worth is found out anew.
         Where the rules change, the digests of a poll under way are not kept: they may stand for rows
         that were left out before.
         """
-        self.reroute(routes)
+        self.reroute(routing)
         self.project = project
         if source.manner != self._source.manner:
             self._course.doubt()
@@ -137,13 +137,13 @@ class Poller:
             self.rules = rules
             self._course.begin_anew()
 
-    def reroute(self, routes: Route) -> None:
-        """Route by these from now on, also the events of a poll under way.
+    def reroute(self, routing: Routing) -> None:
+        """Route like this from now on, also the events of a poll under way.
 
         Between the routing of an event and the call of the ledger nothing is awaited: whatever is asked
         of the store after this comes after all that was routed before.
         """
-        self._routes = routes
+        self._routing = routing
 
     @property
     def is_active(self) -> bool:
@@ -277,18 +277,19 @@ class Poller:
         state, is_baseline = memory.state, memory.state.baseline_at is None
         line = Baseline(at=state.baseline_at or read.date, policy=self.rules.baseline)
         changes, census = await self._compared(memory, read, line)
-        recording = Recording(
-            project=self.project, routes=self._routes, failure_severities=self.rules.failure_severities
-        )
-        tasks, routed = await self._recordable(changes, memory, recording, read)
+        recording = Recording(project=self.project, failure_severities=self.rules.failure_severities)
+        tasks, told = await self._recordable(changes, memory, recording, read)
         sequence = state.sequence + 1 if is_baseline else None
         if sequence is not None:
-            routed.insert(0, recording.of_baseline(changes, sequence, read.observed_at))
-        events = tuple(item.event for item in routed)
+            told.insert(0, recording.of_baseline(changes, sequence, read.observed_at))
+        events = tuple(item.event for item in told)
         if not commits:
             return events
-        if tasks or routed:
+        if tasks or told:
+            silences = await self._ledger.silences() if told else ()
             read_on_record = read.observed_at if listing.complete else _last_complete(memory)
+            # Nothing is awaited from here to the call of the ledger: see `reroute`.
+            routed = [item.routed(self._routing, silences, at=read.observed_at) for item in told]
             record = PollRecord(
                 project=state.key,
                 revision=state.revision,
@@ -362,7 +363,7 @@ class Poller:
         memory: _Memory,
         recording: Recording,
         read: _Read,
-    ) -> tuple[list[Known], list[Routed]]:
+    ) -> tuple[list[Known], list[Told]]:
         earlier = memory.state.observed_at
         # A change that no incremental poll looks for may be as old as the last reading of the whole list.
         latest, whole = (
@@ -380,20 +381,20 @@ class Poller:
             whole = replace(whole, previous_observed_at=None, gap_seconds=None)
         last = None if earlier is None else earlier - (self.skew or timedelta())
         key = memory.state.key
-        tasks, routed, ended = recording.of(
+        tasks, told, ended = recording.of(
             changes,
             lambda step: latest if self._course.covers(step, last=last) else whole,
             alerts=OpenAlerts(await self._ledger.open_alerts(key) if changes else ()),
             observed_at=read.observed_at,
         )
         if not ended:
-            return tasks, routed
+            return tasks, told
         # Of their tasks what this poll changed counts, else what was known.
         remembered = {known.task.job_id: known for known in tasks}
         jobs = {end.alert.task.job_id for end in ended}
         remembered |= await self._ledger.known(key, jobs - remembered.keys())
         counted, resolved = ends_told(ended, remembered, project=self.project, at=read.observed_at)
-        return list({**remembered, **counted}.values()), routed + resolved
+        return list({**remembered, **counted}.values()), told + resolved
 
 
 def _gap(memory: _Memory, read: _Read) -> float | None:

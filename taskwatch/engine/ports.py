@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from taskwatch.core.quiet import Silence
 from taskwatch.core.route import Hop
 from taskwatch.core.since import Since
 from taskwatch.errors import TaskwatchError
@@ -133,8 +134,40 @@ class Ledger(Protocol):
         """Return the alerts of the project's tasks that have not ended, in the order in which they were opened."""
         ...
 
+    async def silences(self) -> list[Silence]:
+        """Return the silences that have not ended."""
+        ...
+
     async def commit(self, record: PollRecord) -> None:
         """Make all of it durable, or nothing. Raises StaleStateError or StoreFailedError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A delivery that a silence or a window holds back."""
+
+    delivery: DeliveryId
+    by: str  # of them
+    body: bytes  # of its event
+
+
+class HoldingPen(Protocol):
+    """Where deliveries are that are held back."""
+
+    async def silences(self) -> list[Silence]:
+        """Return the silences that have not ended."""
+        ...
+
+    async def held(self, *, after: DeliveryId, limit: int) -> list[Held]:
+        """Return what is held back with numbers above `after`, in the order of recording."""
+        ...
+
+    async def settle_held(self, found: Mapping[DeliveryId, str | None]) -> int:
+        """Hold these on, by what is named, or no longer: what needs attention is queued, the rest is never told.
+
+        Returns how many were queued.
+        """
         ...
 
 
@@ -151,6 +184,86 @@ class Outbox(Protocol):
 
     async def record(self, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
         """Make the outcome of one attempt durable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingGroup:
+    """A group in which something waits to be told."""
+
+    key: str
+    since: datetime  # when the first of it was recorded
+    is_open: bool  # its last message is not delivered yet: what waits, waits for that
+    last_at: datetime | None  # when it had its last message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingPart:
+    """A delivery that may go into a message now."""
+
+    delivery: DeliveryId
+    event_id: EventId
+    type: str  # of the event
+    body: bytes | None  # of the event; None: a message is to count it only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """An open alert of which a receiver was told, and which nobody has acknowledged."""
+
+    group: str
+    event_id: EventId
+    body: bytes
+    last: int  # the number of the last message of the group; 0: there was none
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A message to people, as it is recorded: what it tells, or what it reminds of."""
+
+    event_id: EventId  # made of its content
+    receiver: str
+    group: str
+    at: datetime
+    body: bytes
+    deliveries: tuple[DeliveryId, ...] = ()
+    reminds: tuple[EventId, ...] = ()
+
+
+class MessageBook(Protocol):
+    """What waits to be told to people, and in which messages it is."""
+
+    async def waiting_groups(self, receiver: str) -> list[WaitingGroup]:
+        """Return the groups in which something waits, in the order of their first events."""
+        ...
+
+    async def waiting_parts(self, receiver: str, keys: Collection[str], *, limit: int) -> list[WaitingPart]:
+        """Return what of these groups may be told now, in the order of recording; `limit` of it with bodies."""
+        ...
+
+    async def unacknowledged(self, receiver: str) -> list[Open]:
+        """Return the open alerts that the receiver was told of and that nobody has acknowledged."""
+        ...
+
+    async def bind(self, message: Bound) -> None:
+        """Record a message. Raises StaleStateError where what it tells is not to be told like this any more."""
+        ...
+
+    async def drop_outdated(self, receiver: str) -> None:
+        """Put away reminders that would say that something is open which is over."""
+        ...
+
+    async def silences(self) -> list[Silence]:
+        """Return the silences that have not ended."""
+        ...
+
+
+class Gatherer(Protocol):
+    """Makes messages of what waits for one receiver."""
+
+    async def gather(self, *, at_once: bool = False) -> float:
+        """Make those that are due; return in how many seconds there may be another. Raises StoreFailedError."""
         ...
 
 

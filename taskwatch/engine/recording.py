@@ -1,4 +1,4 @@
-"""What a poll found, in the shape in which it is recorded: tasks as they are remembered, events with their routes."""
+"""What a poll found, in the shape in which it is recorded: tasks as they are remembered, and what is told of them."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -9,7 +9,8 @@ from typing import assert_never
 from taskwatch.core.alerts import OpenAlerts
 from taskwatch.core.detect import Change
 from taskwatch.core.events import baseline_event, loss_event, resolved_event, task_event
-from taskwatch.core.route import Route, route
+from taskwatch.core.quiet import Silence
+from taskwatch.core.route import Routing
 from taskwatch.engine.ports import Routed
 from taskwatch.model.alert import OPENING, Alert, Ended
 from taskwatch.model.event import Event, Loss, Reading, Severity, Transition
@@ -18,11 +19,25 @@ from taskwatch.model.task import Known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """An event, before it is decided where it goes."""
+
+    event: Event
+    job_id: str | None = None  # None: about the project itself
+    ends: Ended | None = None  # the alert that is over by it
+
+    def routed(self, routing: Routing, silences: Sequence[Silence], *, at: datetime) -> Routed:
+        """Decide where it goes. Who hears of an end the store knows."""
+        is_end = self.ends is not None
+        hops = () if is_end else routing.hops(self.event, silences=silences, at=at)
+        return Routed(event=self.event, job_id=self.job_id, hops=hops, ends=self.ends)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """How the changes of one poll are told."""
 
     project: Project
-    routes: Route
     failure_severities: tuple[tuple[str, Severity], ...]
 
     def of(
@@ -32,10 +47,10 @@ class Recording:
         *,
         alerts: OpenAlerts,
         observed_at: datetime,
-    ) -> tuple[list[Known], list[Routed], list[Ended]]:
-        """Return the tasks to remember, the events to record, and the alerts that are over by that."""
+    ) -> tuple[list[Known], list[Told], list[Ended]]:
+        """Return the tasks to remember, what is told, and the alerts that are over by that."""
         tasks: list[Known] = []
-        routed: list[Routed] = []
+        told: list[Told] = []
         ended: list[Ended] = []
         for change in changes:
             known = change.known
@@ -43,11 +58,11 @@ class Recording:
             if change.told is not None:
                 known = replace(known, sequence=known.sequence + 1)
                 event = self._event(change.told, known.sequence, reading_of, observed_at)
-                routed.append(self._routed(event, known.task.job_id))
+                told.append(Told(event=event, job_id=known.task.job_id))
                 if event.type in OPENING:
                     alerts.open(Alert(event_id=event.id, type=event.type, task=known.task))
             tasks.append(known)
-        return tasks, routed, ended
+        return tasks, told, ended
 
     def _event(
         self,
@@ -70,30 +85,27 @@ class Recording:
             case _:
                 assert_never(told)
 
-    def of_baseline(self, changes: Sequence[Change], sequence: int, observed_at: datetime) -> Routed:
+    def of_baseline(self, changes: Sequence[Change], sequence: int, observed_at: datetime) -> Told:
         counts = Counter(change.known.task.status for change in changes)
         event = baseline_event(
             project=self.project, sequence=sequence, counts=counts, observed_at=observed_at
         )
-        return self._routed(event, None)
-
-    def _routed(self, event: Event, job_id: str | None) -> Routed:
-        return Routed(event=event, job_id=job_id, hops=route(self.routes, event.attributes))
+        return Told(event=event)
 
 
 def ends_told(
     ended: Iterable[Ended], known: Mapping[str, Known], *, project: Project, at: datetime
-) -> tuple[dict[str, Known], list[Routed]]:
-    """Say of alerts that they are over; `known` are their tasks. The store knows who was told of them."""
+) -> tuple[dict[str, Known], list[Told]]:
+    """Say of alerts that they are over; `known` are their tasks."""
     counted: dict[str, Known] = {}
-    routed: list[Routed] = []
+    told: list[Told] = []
     for end in ended:
         job_id = end.alert.task.job_id
         before = counted.get(job_id, known[job_id])
         counted[job_id] = after = replace(before, sequence=before.sequence + 1)
         event = resolved_event(end, task=after.task, project=project, sequence=after.sequence, at=at)
-        routed.append(Routed(event=event, job_id=job_id, hops=(), ends=end))
-    return counted, routed
+        told.append(Told(event=event, job_id=job_id, ends=end))
+    return counted, told
 
 
 def reading_after(

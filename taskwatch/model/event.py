@@ -18,6 +18,9 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+WORST_FIRST: Final = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
+
+
 class EventType(StrEnum):
     """The types of events, as the contract names them."""
 

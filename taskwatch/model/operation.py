@@ -10,6 +10,8 @@ class Action(StrEnum):
     REPLAY = "replay"
     DROP = "drop"
     ACK = "ack"
+    SILENCE = "silence"
+    EXPIRE = "expire"  # of silences
     STATE_INIT = "state_init"
     # Done by the daemon:
     POLL = "poll"

@@ -16,11 +16,11 @@ from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapp
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 import aiohttp
 import msgspec
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from taskwatch.clock import Clock
 from taskwatch.config.fields import Duration, Labels, at_least_one, between
@@ -48,6 +48,7 @@ _WORD: Final = re.compile(r"[._]")
 class AlertmanagerOptions(HttpOptions):
     """Keeps an Alertmanager, every replica of it, told of what needs attention."""
 
+    keeps_alerts: ClassVar[bool] = True
     type: Literal["alertmanager"]
     urls: Annotated[tuple[SecretUrl, ...], BeforeValidator(at_least_one)] = Field(
         examples=['["http://am-0:9093", "http://am-1:9093"]'],
@@ -57,6 +58,15 @@ class AlertmanagerOptions(HttpOptions):
     fire_for: Annotated[Duration, between(60.0, 31 * 86_400.0)] = default(
         "72h", "an alert that nobody ends stops firing there after so long"
     )
+
+    @model_validator(mode="after")
+    def _hears_the_end(self) -> Self:
+        if not self.send_resolved:
+            raise ValueError(
+                "send_resolved is false, and what is over would fire there for a quarter of an hour; leave it out, "
+                "and write send_resolved: false at Alertmanager's own receivers"
+            )
+        return self
 
 
 def open_notifier(

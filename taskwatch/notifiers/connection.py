@@ -5,8 +5,9 @@ import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 import aiohttp
 from yarl import URL
@@ -18,6 +19,9 @@ from taskwatch.names import Names, NameTimeoutError
 from taskwatch.urls import Proxy
 
 KEEPALIVE_SECONDS: Final = 120.0
+PATIENCE_SECONDS: Final = 3.0  # for an address that says nothing, while the host has another
+
+Used = TypeVar("Used")
 
 # Where clouds keep credentials for those who ask from inside. Loopback and private networks are
 # where receivers live, so they are not refused.
@@ -99,10 +103,30 @@ async def try_connection(way: Way, *, timeout: float) -> None:  # noqa: ASYNC109
 
 
 async def _connect(target: URL, tls: ssl.SSLContext | bool) -> None:  # noqa: FBT001  (True: the usual trust)
-    """Try the addresses of the host in their order. Raises the last one's error."""
     host, port = target.host or "", target.port or 0
+
+    async def open_and_close(opened: socket.socket) -> None:
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            asyncio.Protocol,
+            sock=opened,
+            ssl=tls if target.scheme == "https" else None,
+            server_hostname=host if target.scheme == "https" else None,
+        )
+        transport.abort()
+
+    await reach(host, port, open_and_close, names=Names())
+
+
+async def reach(
+    host: str, port: int, use: Callable[[socket.socket], Awaitable[Used]], *, names: Names
+) -> Used:
+    """Try the addresses of the host in their order; return what `use` makes of the first that serves.
+
+    Whoever returns from `use` owns the socket. Raises the last one's error, an OSError.
+    """
     failure: OSError = OSError("no address")
-    for address in await Names().resolve(host, port, socket.AF_UNSPEC):
+    addresses = await names.resolve(host, port, socket.AF_UNSPEC)
+    for number, address in enumerate(addresses, start=1):
         spot = (address["host"], port)
         try:
             opened = _socket((address["family"], socket.SOCK_STREAM, address["proto"], "", spot))
@@ -111,23 +135,15 @@ async def _connect(target: URL, tls: ssl.SSLContext | bool) -> None:  # noqa: FB
             continue
         opened.setblocking(False)
         try:
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(opened, spot)
-            transport, _ = await loop.create_connection(
-                asyncio.Protocol,
-                sock=opened,
-                ssl=tls if target.scheme == "https" else None,
-                server_hostname=host if target.scheme == "https" else None,
-            )
+            async with asyncio.timeout(PATIENCE_SECONDS if number < len(addresses) else None):
+                await asyncio.get_running_loop().sock_connect(opened, spot)
+            return await use(opened)
         except OSError as error:
             opened.close()
             failure = error
         except BaseException:
             opened.close()
             raise
-        else:
-            transport.abort()
-            return
     raise failure
 
 

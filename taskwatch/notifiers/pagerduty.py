@@ -5,7 +5,7 @@ opened the alert is the key of the incident: a copy is the same incident, and no
 """
 
 import asyncio
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import aiohttp
 import msgspec
@@ -30,6 +30,7 @@ SUMMARY: Final = 1024  # characters, as the API takes them
 class PagerdutyOptions(HttpOptions):
     """Opens, acknowledges and resolves incidents at PagerDuty."""
 
+    keeps_alerts: ClassVar[bool] = True
     type: Literal["pagerduty"]
     routing_key: SecretText = Field(
         examples=["{file: PATH}"], description="the integration key of the service, of type Events API v2"

@@ -6,18 +6,21 @@ headers. The signature is over the very bytes that are sent.
 
 import base64
 import binascii
-from typing import Annotated, Final, Literal
+import re
+from typing import Annotated, Final, Literal, Self
 
 import aiohttp
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from standardwebhooks import Webhook
 
 from taskwatch.clock import Clock
-from taskwatch.config.fields import NotYet, is_off
+from taskwatch.config.fields import Text, is_off
 from taskwatch.config.kept import SecretText, SecretUrl
+from taskwatch.config.template import TemplateText
 from taskwatch.engine.ports import AlertBook, DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
+from taskwatch.model.rendered import read_rendered
 from taskwatch.notifiers.connection import open_session
 from taskwatch.notifiers.endpoint import Endpoint, HttpOptions
 from taskwatch.secret import Kept, Secret
@@ -25,6 +28,8 @@ from taskwatch.telemetry import Logger
 from taskwatch.tls import Tls
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
+TEXT_TYPE: Final = "text/plain; charset=utf-8"
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.-]+)*", re.ASCII)
 SECRET_PREFIX: Final = "whsec_"  # noqa: S105  (a prefix that all such secrets share)
 SECRET_BYTES: Final = range(24, 65)  # Standard Webhooks, "Signature scheme": 24 to 64 bytes
 
@@ -42,6 +47,12 @@ def _written_secret(secret: Secret) -> Secret:
     return secret
 
 
+def _content_type(text: str | None) -> str | None:
+    if text is not None and not _MEDIA_TYPE.fullmatch(text):
+        raise ValueError("not a media type; write one, as text/plain; charset=utf-8")
+    return text
+
+
 class WebhookOptions(HttpOptions):
     """Posts each event to a URL."""
 
@@ -51,7 +62,18 @@ class WebhookOptions(HttpOptions):
         tuple[Annotated[SecretText, AfterValidator(_written_secret)], ...],
         BeforeValidator(_one_or_many, json_schema_input_type=SecretText | list[SecretText]),
     ] = Field((), max_length=2, description="signs what is sent; two while the receiver rotates")
-    content_type: NotYet = None
+    template: TemplateText | None = Field(
+        None, description="sends the text that this makes of an event instead of the event"
+    )
+    content_type: Annotated[Text | None, AfterValidator(_content_type)] = Field(
+        None, description="of that text; text/plain; charset=utf-8 where nothing is said"
+    )
+
+    @model_validator(mode="after")
+    def _has_text_of_a_type(self) -> Self:
+        if self.content_type is not None and self.template is None:
+            raise ValueError("content_type without template; write both, or leave it out")
+        return self
 
 
 def open_notifier(
@@ -78,11 +100,15 @@ class WebhookNotifier:
         self._endpoint = Endpoint(options, url=options.url, session=session, clock=clock, tls=tls)
 
     async def notify(self, message: Message) -> None:
+        rendered = read_rendered(message.body)
+        body = message.body if rendered is None else rendered.text.encode()
         try:
-            headers = self._signed(message)
+            headers = self._signed(message, body)
         except SecretUnreadableError as error:
             raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
-        await self._endpoint.post(message.body, headers)
+        if rendered is not None:
+            headers["Content-Type"] = rendered.content_type
+        await self._endpoint.post(body, headers)
 
     async def repeat(self) -> None:
         """Repeat nothing: what was delivered is delivered."""
@@ -94,7 +120,7 @@ class WebhookNotifier:
     async def close(self) -> None:
         await self._session.close()
 
-    def _signed(self, message: Message) -> dict[str, str]:
+    def _signed(self, message: Message, body: bytes) -> dict[str, str]:
         now = self._clock.now()
         headers = {
             "Content-Type": CONTENT_TYPE,
@@ -105,7 +131,7 @@ class WebhookNotifier:
             headers["webhook-replay"] = "1"
         if self._options.secret:
             # sign() given bytes signs their repr without an error: it is given text.
-            text = message.body.decode("utf-8")
+            text = body.decode("utf-8")
             signatures = [
                 _signer(secret).sign(message.event_id, now, text) for secret in self._options.secret
             ]

@@ -14,10 +14,12 @@ from taskwatch.config.configuration import Config, NamedProject, WatchedProject
 from taskwatch.config.difference import differences, renamed_receivers
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.budget import Budget
-from taskwatch.engine.lane import Lane
+from taskwatch.engine.holding import Holding
+from taskwatch.engine.lane import Lane, Supply
 from taskwatch.engine.ports import Notifier, TaskSource
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreLostError, TaskwatchError
+from taskwatch.model.delivery import Message
 from taskwatch.model.project import Identity
 from taskwatch.runtime.attendant import Attendant
 from taskwatch.runtime.health import Health
@@ -65,7 +67,15 @@ class Parts(Protocol):
 
     def notifier(self, options: ReceiverOptions) -> Notifier: ...
 
-    def lane(self, options: ReceiverOptions, notifier: Notifier) -> Lane: ...
+    async def sample(self, options: ReceiverOptions) -> Message:
+        """Return the message by which the receiver is tried. Raises TemplateFailedError."""
+        ...
+
+    def lane(self, options: ReceiverOptions, notifier: Notifier, *, daemon: "Daemon") -> Lane: ...
+
+    def supply(self, options: ReceiverOptions, *, daemon: "Daemon") -> Supply:
+        """Return where the lane of a receiver finds what it delivers."""
+        ...
 
 
 class Daemon:
@@ -105,15 +115,18 @@ class Daemon:
             config=lambda: self.config,
             told=self.wake,
         )
+        self._holding = Holding(
+            pen=store, mutes=lambda: self.config.mutes, clock=clock, log=log, queued=self.wake
+        )
         self._attendant = Attendant(
             store=store,
             clock=clock,
             log=log,
-            doers=Requests(self, notifier=parts.notifier, clock=clock).doers,
+            doers=Requests(self, notifier=parts.notifier, sample=parts.sample, clock=clock).doers,
             changed=self.wake,
         )
         for options in config.receivers:
-            self._lanes[options.name] = parts.lane(options, parts.notifier(options))
+            self._lanes[options.name] = parts.lane(options, parts.notifier(options), daemon=self)
         for watched in config.projects:
             self._begin_watch(watched, config)
 
@@ -150,6 +163,7 @@ class Daemon:
         self._scheduler.add("names", self._learn_names)
         self._scheduler.add("freshness", self._stay_fresh)
         self._scheduler.add("health", self._health.look)
+        self._scheduler.add("held", self._holding.look)
         self._scheduler.add("prune", self.housekeeper.prune)
         await self._warn(self.config)
         await self.housekeeper.name_removed()
@@ -260,7 +274,7 @@ class Daemon:
         telemetry.set_level(config.log.level)
         self._switch_projects(old, config)
         renamed = renamed_receivers(old, config)
-        leaving = self._retire_lanes(config)
+        leaving = self._retire_lanes(old, config)
         if renamed:
             await self._hand_over(renamed)
             self._health.forget()
@@ -283,7 +297,7 @@ class Daemon:
                 project=watched.project,
                 rules=poll_rules(watched),
                 source=self._parts.source(watched, config),
-                routes=config.route,
+                routing=config.routing,
             )
             login = watched.credential
             if watched != before[identity] or config.credentials[login] != old.credentials.get(login):
@@ -293,7 +307,7 @@ class Daemon:
             watch = self._watches.pop(identity)
             watch.share(None)
             # A poll under way may still end: what it records goes where everything goes from now on.
-            watch.poller.reroute(config.route)
+            watch.poller.reroute(config.routing)
 
     def _begin_watch(self, watched: WatchedProject, config: Config) -> Watch:
         watch = self._parts.watch(watched, config, daemon=self)
@@ -301,9 +315,12 @@ class Daemon:
         self._watches[watched.project.identity] = watch
         return watch
 
-    def _retire_lanes(self, config: Config) -> dict[str, asyncio.Task[None]]:
-        """Let the lanes of receivers that have gone end; return what is left of them."""
-        gone = self._lanes.keys() - {options.name for options in config.receivers}
+    def _retire_lanes(self, old: Config, config: Config) -> dict[str, asyncio.Task[None]]:
+        """Let the lanes of receivers that have gone end, or that are told otherwise now; return what is left of them."""
+        now, before = (
+            {options.name: options.writes_to_people for options in one.receivers} for one in (config, old)
+        )
+        gone = {name for name in self._lanes if now.get(name) != before.get(name)}
         return {name: self._running.retire(self._lanes.pop(name)) for name in gone}
 
     def _switch_receiver(
@@ -311,10 +328,14 @@ class Daemon:
     ) -> None:
         lane = self._lanes.get(options.name)
         if lane is None:
-            lane = self._lanes[options.name] = self._parts.lane(options, opened[options.name])
+            lane = self._lanes[options.name] = self._parts.lane(options, opened[options.name], daemon=self)
             self._running.begin(lane, after=after)
         elif options.name in opened:
-            lane.adopt(notifier=opened[options.name], rules=lane_rules(options))
+            lane.adopt(
+                notifier=opened[options.name],
+                rules=lane_rules(options),
+                supply=self._parts.supply(options, daemon=self),
+            )
         elif lane.is_paused:
             lane.trust()
 
@@ -341,6 +362,7 @@ class Daemon:
 
     async def _stay_fresh(self) -> float:
         self._systemd.status(self._status())
+        await self.housekeeper.regroup(self.config.routing.people)
         return await self.housekeeper.stay_fresh()
 
     def _status(self) -> str:

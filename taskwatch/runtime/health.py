@@ -14,7 +14,7 @@ from taskwatch.config.configuration import Config
 from taskwatch.core.absence import REACH
 from taskwatch.core.events import Word, outage_event
 from taskwatch.core.health import Begins, Ends, Open, judge
-from taskwatch.core.route import TOLD_BEFORE, Hop, route
+from taskwatch.core.route import TOLD_BEFORE, Hop
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.ports import OutageRecord, Routed, StaleStateError, Subject
 from taskwatch.engine.watch import Watch
@@ -124,7 +124,7 @@ class Health:
         if subject is None:
             return  # the store has yet to learn of the project
         event = await self._event(word, subject)
-        hops = self._routed(event, besides=step.place)
+        hops = await self._routed(event, besides=step.place)
         told = replace(
             outage,
             things=outage.things | set(step.things),
@@ -157,7 +157,9 @@ class Health:
             resolves=outage.events,
         )
         event = await self._event(word, subject)
-        hops = self._heard(outage) or self._routed(event, besides=outage.place)
+        hops = await self._heard(outage)
+        if hops is None:
+            hops = await self._routed(event, besides=outage.place)
         await self._record(left, subject, Routed(event=event, job_id=None, hops=hops), is_over=step.is_over)
         self._say(word)
 
@@ -187,7 +189,7 @@ class Health:
         if subject is None:
             raise StaleStateError(f"{watch.poller.project.name} was read and is not enrolled")
         event = await self._event(word, subject)
-        hops = self._routed(event, besides=word.place)
+        hops = await self._routed(event, besides=word.place)
         await self._store.record_event(subject, Routed(event=event, job_id=None, hops=hops))
         self._told()
         self._say(word)
@@ -212,20 +214,31 @@ class Health:
         if told is not None:
             self._told()
 
-    def _routed(self, event: Event, *, besides: Place) -> tuple[Hop, ...]:
+    async def _routed(self, event: Event, *, besides: Place) -> tuple[Hop, ...]:
         """Route the event, never to the receiver it is about; if that leaves nobody, to those that log."""
+        silences = await self._store.silences()
         config = self._config()
         itself = besides.name if besides.kind is Kind.RECEIVER else None
-        hops = tuple(hop for hop in route(config.route, event.attributes) if hop.receiver != itself)
+        hops = config.routing.hops(event, silences=silences, at=self._clock.now(), besides=itself)
         return hops or tuple(
             Hop(receiver=options.name, path=NO_OTHER)
             for options in config.receivers
             if options.type == "log" and options.name != itself
         )
 
-    def _heard(self, outage: Outage) -> tuple[Hop, ...]:
+    async def _heard(self, outage: Outage) -> tuple[Hop, ...] | None:
+        """Return those that were told of it and want to hear its end; None where nobody is left who was to be told."""
+        told = await self._store.told(outage.events)
+        if told is None:  # before this was kept for outages
+            told = dict.fromkeys(sorted(outage.told))
         configured = {options.name for options in self._config().receivers}
-        return tuple(Hop(receiver=name, path=TOLD_BEFORE) for name in sorted(outage.told & configured))
+        if not outage.told & configured:
+            return None
+        return tuple(
+            Hop(receiver=name, path=TOLD_BEFORE, group=group)
+            for name, group in sorted(told.items())
+            if name in configured
+        )
 
     def _say(self, word: Word) -> None:
         names = [project.name for project in word.projects]

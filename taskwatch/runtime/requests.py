@@ -1,7 +1,7 @@
 """What operators ask of the running daemon: one method each, from a request to its outcome."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from taskwatch.clock import Clock
@@ -10,6 +10,7 @@ from taskwatch.engine.operate import resolve, try_receiver
 from taskwatch.engine.ports import Notifier
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import ConfigError
+from taskwatch.model.delivery import Message
 from taskwatch.model.operation import Action, Operation
 from taskwatch.model.project import Project
 from taskwatch.runtime.attendant import Doer
@@ -22,11 +23,17 @@ class Requests:
     """Does to a daemon what operators ask for."""
 
     def __init__(
-        self, daemon: "Daemon", *, notifier: Callable[[ReceiverOptions], Notifier], clock: Clock
+        self,
+        daemon: "Daemon",
+        *,
+        notifier: Callable[[ReceiverOptions], Notifier],
+        sample: Callable[[ReceiverOptions], Awaitable[Message]],
+        clock: Clock,
     ) -> None:
-        """`notifier` opens one of its own for a receiver that is tried."""
+        """`notifier` opens one of its own for a receiver that is tried, by a `sample`."""
         self._daemon = daemon
         self._notifier = notifier
+        self._sample = sample
         self._clock = clock
 
     @property
@@ -55,11 +62,10 @@ class Requests:
         options = next((options for options in self._daemon.config.receivers if options.name == name), None)
         if options is None:
             return {"error": f"the running daemon has no receiver {name}; reload it first"}
-        event = await try_receiver(
-            self._notifier(options), receiver=name, timeout=options.timeout, clock=self._clock
-        )
+        message = await self._sample(options)
+        await try_receiver(self._notifier(options), message, timeout=options.timeout)
         self._daemon.trust(name)
-        return {"event_id": event.id}
+        return {"event_id": message.event_id}
 
     async def _resolve(self, request: Operation) -> dict[str, Any]:
         comment = request.argument["comment"]

@@ -23,4 +23,5 @@ def lane_rules(options: ReceiverOptions) -> LaneRules:
         initial=options.retry.initial,
         maximum=options.retry.max,
         horizon=options.retry.horizon,
+        rate=options.rate,
     )

@@ -18,18 +18,30 @@ from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.rows import task_of
 
 _OPEN: Final = "INSERT INTO alerts (event, project, job_id) VALUES (?, ?, ?)"
-_HEARS: Final = "INSERT INTO hearers (alert, receiver) VALUES (?, ?)"
+_HEARS: Final = "INSERT INTO hearers (alert, receiver, group_key, hears_end) VALUES (?, ?, ?, ?)"
 _END: Final = """
 UPDATE alerts SET ended_at = ?, why = ?, by = ?, comment = ?
 WHERE event = (SELECT seq FROM events WHERE id = ?) AND ended_at IS NULL
 """
 
-# Whoever did not get the event in the end was not told.
+# Whoever did not get the event in the end was not told, nor who is to get it later.
 _TOLD: Final = """
-SELECT h.receiver FROM hearers h LEFT JOIN deliveries d ON d.event = h.alert AND d.receiver = h.receiver
-WHERE h.alert = (SELECT seq FROM events WHERE id = ?)
+SELECT h.receiver, h.group_key
+FROM hearers h LEFT JOIN deliveries d ON d.event = h.alert AND d.receiver = h.receiver
+WHERE h.alert = (SELECT seq FROM events WHERE id = ?) AND h.hears_end = 1
   AND coalesce(d.state, 'delivered') IN ('pending', 'delivered')
 ORDER BY h.receiver
+"""
+_HAS_HEARERS: Final = """
+SELECT EXISTS (SELECT 1 FROM hearers WHERE alert IN (
+    SELECT seq FROM events WHERE id IN (SELECT value FROM json_each(?))
+))
+"""
+
+# Nobody is told later of what is over by then.
+_SUPPRESS: Final = """
+UPDATE deliveries SET state = 'suppressed', why = 'over', done_at = ?
+WHERE event = (SELECT seq FROM events WHERE id = ?) AND state = 'held'
 """
 
 _OF_PROJECT: Final = """
@@ -89,11 +101,13 @@ def opened(connection: apsw.Connection, seq: int, project: int | None, routed: R
     if routed.event.type not in OPENING:
         return
     connection.execute(_OPEN, (seq, project, routed.job_id))
-    connection.executemany(_HEARS, [(seq, hop.receiver) for hop in routed.hops])
+    connection.executemany(
+        _HEARS, [(seq, hop.receiver, hop.group, int(hop.hears_end)) for hop in routed.hops]
+    )
 
 
-def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[str]:
-    """End an alert; return the receivers that were told of it. Raises StaleStateError where it has ended already.
+def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[tuple[str, str | None]]:
+    """End an alert; return the receivers that were told of it, and in which groups. Raises StaleStateError where it has ended already.
 
     They are asked for here, in the transaction: a reload may have renamed them a moment ago.
     """
@@ -101,13 +115,25 @@ def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[str]
     connection.execute(_END, told)
     if connection.changes() == 0:
         raise StaleStateError(f"the alert of {ended.alert.event_id} has ended already")
-    return [receiver for (receiver,) in connection.execute(_TOLD, (ended.alert.event_id,))]
+    connection.execute(_SUPPRESS, (to_stored(at), ended.alert.event_id))
+    return [(receiver, group) for receiver, group in connection.execute(_TOLD, (ended.alert.event_id,))]
+
+
+def told(connection: apsw.Connection, events: Sequence[EventId]) -> dict[str, str | None] | None:
+    """Return the receivers that were told of these alerts, and in which groups; None where that is not on record."""
+    if not connection.execute(_HAS_HEARERS, (json.dumps(list(events)),)).get:
+        return None
+    return {
+        receiver: group for event_id in events for receiver, group in connection.execute(_TOLD, (event_id,))
+    }
 
 
 def returned(connection: apsw.Connection, events: Iterable[EventId], *, by: str, at: datetime) -> None:
     """End the alerts of an outage that is over."""
     instant = to_stored(at)
-    connection.executemany(_END, [(instant, Why.RETURNED, by, None, event_id) for event_id in events])
+    for event_id in events:
+        connection.execute(_END, (instant, Why.RETURNED, by, None, event_id))
+        connection.execute(_SUPPRESS, (instant, event_id))
 
 
 def of_project(connection: apsw.Connection, project: int) -> list[Alert]:

@@ -16,7 +16,7 @@ import apsw
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.operation import Action
-from taskwatch.store import alerts, operations
+from taskwatch.store import alerts, operations, silences
 from taskwatch.store.reader import connect, readable
 
 T = TypeVar("T")
@@ -81,6 +81,46 @@ class Desk:
                     connection, action=Action.ACK, by=self._by, at=at, argument=told, outcome={}
                 )
             return found
+
+        return self._transact(work)
+
+    def silence(
+        self, matchers: Sequence[str], *, ends_at: datetime, comment: str | None, at: datetime
+    ) -> int:
+        """Silence, from now to that end, the events that all of these matchers match; return its number."""
+
+        def work(connection: apsw.Connection) -> int:
+            number = silences.add(
+                connection, matchers, by=self._by, begins_at=at, ends_at=ends_at, comment=comment
+            )
+            told = {
+                "silence": number,
+                "matchers": list(matchers),
+                "ends_at": ends_at.isoformat(timespec="seconds"),
+                "comment": comment,
+            }
+            operations.record(
+                connection, action=Action.SILENCE, by=self._by, at=at, argument=told, outcome={}
+            )
+            return number
+
+        return self._transact(work)
+
+    def expire(self, numbers: Sequence[int], *, at: datetime) -> list[int]:
+        """End these silences now; return those that had not ended."""
+
+        def work(connection: apsw.Connection) -> list[int]:
+            ended = silences.expire(connection, numbers, at=at)
+            if ended:
+                operations.record(
+                    connection,
+                    action=Action.EXPIRE,
+                    by=self._by,
+                    at=at,
+                    argument={"silences": ended},
+                    outcome={},
+                )
+            return ended
 
         return self._transact(work)
 

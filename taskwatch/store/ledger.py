@@ -72,7 +72,10 @@ INSERT INTO events (id, project, subject, job_id, type, severity, summary, seque
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-_ADD_DELIVERY: Final = "INSERT INTO deliveries (event, receiver, path) VALUES (?, ?, ?)"
+_ADD_DELIVERY: Final = """
+INSERT INTO deliveries (event, receiver, path, group_key, held_by, state)
+VALUES (?1, ?2, ?3, ?4, ?5, CASE WHEN ?5 IS NULL THEN 'pending' ELSE 'held' END)
+"""
 
 _FRESHNESS: Final = "SELECT observed FROM freshness WHERE id = 1"
 
@@ -195,7 +198,7 @@ def add_events(connection: apsw.Connection, project: int | None, routed: Iterabl
 
 def _inserted(
     connection: apsw.Connection, project: int | None, routed: Iterable[Routed]
-) -> Iterator[tuple[int, str, str]]:
+) -> Iterator[tuple[int, str, str, str | None, str | None]]:
     """Insert the events in their order; yield the delivery of each hop.
 
     An id that the store holds already is refused: each id is recorded once, and a second one would
@@ -221,10 +224,10 @@ def _inserted(
         seq = connection.last_insert_rowid()
         alerts.opened(connection, seq, project, item)
         if item.ends is not None:
-            for receiver in alerts.end(connection, item.ends, at=event.time):
-                yield seq, receiver, TOLD_BEFORE
+            for receiver, group in alerts.end(connection, item.ends, at=event.time):
+                yield seq, receiver, TOLD_BEFORE, group, None
         for hop in item.hops:
-            yield seq, hop.receiver, hop.path
+            yield seq, hop.receiver, hop.path, hop.group, hop.held_by
 
 
 def _task_row(project: int, known: Known, changed_at: int) -> tuple[str | int | None, ...]:

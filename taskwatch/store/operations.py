@@ -16,6 +16,7 @@ import apsw
 
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.operation import Action, Operation
+from taskwatch.store import attempts, messages
 from taskwatch.store.instants import from_stored, to_stored
 
 # What the daemon did not come to is not done by a later one: whoever asked has gone by then.
@@ -36,9 +37,18 @@ ORDER BY d.id
 
 # A delivery that is sent again gets a new number, at the end of its receiver's queue: lanes load by
 # number, upwards, and numbers are never used twice.
-_COLUMNS: Final = "event, receiver, path, first_attempt_at, last_attempt_at, last_reason, last_detail, body"
+_COLUMNS: Final = (
+    "event, receiver, path, group_key, first_attempt_at, last_attempt_at, last_reason, last_detail, body"
+)
 _TAKE: Final = f"DELETE FROM deliveries WHERE id = ? RETURNING {_COLUMNS}"  # noqa: S608 - our own columns
-_QUEUE: Final = f"INSERT INTO deliveries ({_COLUMNS}, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)"  # noqa: S608 - the same
+_QUEUE: Final = f"INSERT INTO deliveries ({_COLUMNS}, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"  # noqa: S608 - the same
+_MESSAGES: Final = """
+SELECT DISTINCT message FROM deliveries
+WHERE id IN (SELECT value FROM json_each(?)) AND message IS NOT NULL ORDER BY message
+"""
+_SINGLE: Final = """
+SELECT id FROM deliveries WHERE id IN (SELECT value FROM json_each(?)) AND message IS NULL ORDER BY id
+"""
 
 _DROP: Final = """
 UPDATE deliveries SET state = 'dropped', why = 'operator', done_at = ? WHERE id = ?
@@ -122,15 +132,30 @@ def select(
 
 
 def replay(connection: apsw.Connection, deliveries: Sequence[int]) -> None:
-    """Put these deliveries, which are not pending, into their queues again."""
-    for delivery in deliveries:
+    """Put these deliveries, which are dead, into their queues again; those that one message told, as that message."""
+    chosen = json.dumps(list(deliveries))
+    for number in _numbers(connection, _MESSAGES, chosen):
+        messages.replay(connection, number)
+    for delivery in _numbers(connection, _SINGLE, chosen):
+        tried = attempts.taken(connection, delivery)
         row = connection.execute(_TAKE, (delivery,)).fetchall()[0]
         connection.execute(_QUEUE, row)
+        attempts.give(connection, connection.last_insert_rowid(), tried)
 
 
 def drop(connection: apsw.Connection, deliveries: Sequence[int], *, at: datetime) -> None:
-    """Put these deliveries away. One that is being sent at this moment may still arrive."""
+    """Put these deliveries away. One that is being sent at this moment may still arrive.
+
+    A message that tells one of them is dissolved: what else it tells waits for another.
+    """
+    for number in _numbers(connection, _MESSAGES, json.dumps(list(deliveries))):
+        messages.dissolve(connection, number, why="operator", at=at)
     connection.executemany(_DROP, [(to_stored(at), delivery) for delivery in deliveries])
+
+
+def _numbers(connection: apsw.Connection, query: str, chosen: str) -> list[int]:
+    rows: list[tuple[Any, ...]] = connection.execute(query, (chosen,)).fetchall()
+    return [number for (number,) in rows]
 
 
 def _operation(row: tuple[Any, ...]) -> Operation:

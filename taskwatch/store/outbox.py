@@ -17,7 +17,7 @@ from taskwatch.model.delivery import (
     Retry,
 )
 from taskwatch.model.event import EventId
-from taskwatch.store import alerts, outages
+from taskwatch.store import alerts, attempts, messages, outages
 from taskwatch.store.instants import from_stored, to_stored
 
 DETAIL_BOUND: Final = 500  # characters of a failure that are kept
@@ -26,15 +26,19 @@ DETAIL_BOUND: Final = 500  # characters of a failure that are kept
 _PENDING: Final = """
 SELECT d.id, e.id, e.project, e.subject, d.attempts, d.poisoned, d.tried_seconds, d.replay
 FROM deliveries d JOIN events e ON e.seq = d.event
-WHERE d.receiver = ? AND d.state = 'pending' AND d.id > ?
+WHERE d.receiver = ? AND d.state = 'pending' AND d.message IS NULL AND d.id > ?
 ORDER BY d.id LIMIT ?
 """
 
+# A delivery's own body is for those that ask for it: where it is told otherwise now, the event goes.
 _BODY: Final = """
-SELECT coalesce(d.body, e.body)
+SELECT e.body
 FROM deliveries d JOIN events e ON e.seq = d.event
 WHERE d.id = ? AND d.state = 'pending'
 """
+
+_FROZEN: Final = "SELECT body FROM deliveries WHERE id = ?"
+_FREEZE: Final = "UPDATE deliveries SET body = ? WHERE id = ? AND body IS NULL"
 
 # Only a pending delivery takes an outcome: what somebody dropped meanwhile stays dropped, and an
 # outcome that is recorded twice counts once.
@@ -96,6 +100,17 @@ def body(connection: apsw.Connection, delivery: DeliveryId) -> bytes | None:
     return found
 
 
+def frozen(connection: apsw.Connection, delivery: DeliveryId) -> bytes | None:
+    """Return the body of its own that a delivery has, if a template made one."""
+    found: bytes | None = connection.execute(_FROZEN, (delivery,)).get
+    return found
+
+
+def freeze(connection: apsw.Connection, delivery: DeliveryId, own: bytes) -> None:
+    """Let this be the body of a delivery from now on."""
+    connection.execute(_FREEZE, (own, delivery))
+
+
 def record(connection: apsw.Connection, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
     """Write the outcome of one attempt."""
     instant = to_stored(at)
@@ -133,11 +148,21 @@ def _record_failure(
             "detail": outcome.detail[:DETAIL_BOUND],
         },
     )
+    if connection.changes():
+        attempts.add(
+            connection,
+            delivery=delivery,
+            at=instant,
+            reason=outcome.reason,
+            detail=outcome.detail[:DETAIL_BOUND],
+        )
 
 
 def hand_over(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:
     """Give what waits for these receivers to those that go by the new names."""
     connection.executemany(_HAND_OVER, [(new, old) for old, new in renamed.items()])
+    for old, new in renamed.items():
+        messages.hand_over(connection, old, new)
     alerts.rename(connection, renamed)
     outages.rename(connection, renamed)
 
@@ -167,4 +192,6 @@ def note_removed(connection: apsw.Connection, served: frozenset[str], *, at: dat
 def drop_removed(connection: apsw.Connection, receiver: str, *, at: datetime, limit: int) -> int:
     """Put away a batch of what waits for a receiver; return how many."""
     connection.execute(_DROP, {"receiver": receiver, "at": to_stored(at), "limit": limit})
-    return connection.changes()
+    dropped = connection.changes()
+    messages.drop_all(connection, receiver, why="receiver_removed", at=at)
+    return dropped

@@ -5,7 +5,7 @@ reads one moment of the store, newest first.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,17 +13,26 @@ from typing import Any, Final, Self
 
 import apsw
 
+from taskwatch.core.quiet import Silence
 from taskwatch.engine.ports import PollRecord, ProjectState
 from taskwatch.errors import StoreFailedError, StoreUnusableError
 from taskwatch.model.alert import Alert
-from taskwatch.model.delivery import DeliveryId
 from taskwatch.model.event import EventId
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import alerts, ledger
+from taskwatch.store import alerts, ledger, silences, told
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.opening import BUSY_MILLISECONDS, require_first_run, translated
-from taskwatch.store.rows import AlertRow, DeliveryRow, EventRow, ProjectRow, TaskRow, task_of
+from taskwatch.store.rows import (
+    AlertRow,
+    DeliveryRow,
+    EventRow,
+    OpenedAlertRow,
+    ProjectRow,
+    TaskRow,
+    ToldRow,
+    task_of,
+)
 from taskwatch.store.schema import (
     load_migrations,
     require_not_newer,
@@ -93,23 +102,6 @@ ORDER BY a.event DESC LIMIT :limit
 _EVENT_IDS: Final = (
     "SELECT id FROM events WHERE id >= :prefix AND id < :prefix || '~' ORDER BY id LIMIT :limit"
 )
-
-_DELIVERIES: Final = """
-SELECT d.id, d.receiver, d.path, d.state, d.attempts, d.replay, d.last_reason, d.last_detail, d.why,
-       d.first_attempt_at, d.last_attempt_at, d.done_at,
-       e.id, e.type, p.name, e.subject, e.summary, e.time
-FROM deliveries d
-JOIN events e ON e.seq = d.event
-LEFT JOIN projects p ON p.id = e.project
-WHERE (:project IS NULL OR p.name = :project)
-  AND (:event_id IS NULL OR e.id = :event_id)
-  AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))
-  AND (:receiver IS NULL OR d.receiver = :receiver)
-  AND (:state IS NULL OR d.state = :state)
-  AND (:since IS NULL OR e.time >= :since)
-ORDER BY d.id DESC LIMIT :limit
-"""
-
 
 # Where systemd puts it for the unit that is shipped.
 SERVICE_STORE: Final = Path("/var/lib/taskwatch/taskwatch.db")
@@ -201,6 +193,11 @@ class StoreReader:
         filters = {"project": project, "event_type": event_type, "name": name, "instance": instance}
         return [_alert(row) for row in self._rows(_ALERTS, filters, since=since, limit=limit)]
 
+    def silences(self, *, since: datetime) -> list[Silence]:
+        """Return the silences that end after this, the first one first."""
+        with readable(self._path):
+            return silences.since(self._connection, since)
+
     def event_ids(self, prefix: str, *, limit: int) -> list[EventId]:
         """Return ids of events that begin so, in the order of letters."""
         with readable(self._path):
@@ -228,7 +225,22 @@ class StoreReader:
             "receiver": receiver,
             "state": state,
         }
-        return [_delivery(row) for row in self._rows(_DELIVERIES, filters, since=since, limit=limit)]
+        with readable(self._path):
+            return told.deliveries(self._connection, {**filters, "since": to_stored(since), "limit": limit})
+
+    def told(self, event: EventId, *, people: Collection[str]) -> list[ToldRow]:
+        """Return what became of each delivery of an event, in the order of recording.
+
+        `people` are the receivers that are told in groups.
+        """
+        with readable(self._path), self._connection:  # several reads, one moment
+            rows: list[ToldRow] = told.of_event(self._connection, event, people=people)
+        return rows
+
+    def opened_alerts(self, events: Sequence[EventId]) -> list[OpenedAlertRow]:
+        """Return the alerts that these events opened, over or not."""
+        with readable(self._path):
+            return told.opened_alerts(self._connection, events)
 
     def _rows(
         self, statement: str, filters: dict[str, str | None], *, since: datetime | None, limit: int
@@ -285,6 +297,10 @@ class ReadOnlyLedger:
             return []
         with readable(self._path):
             return alerts.of_project(self._connection, project)
+
+    async def silences(self) -> list[Silence]:
+        """Return none: nothing is told."""
+        return []
 
     async def commit(self, record: PollRecord) -> None:  # noqa: ARG002 - the port's
         """Refuse."""
@@ -386,31 +402,6 @@ def _event(row: tuple[Any, ...]) -> EventRow:
         sequence=sequence,
         time=from_stored(time),
         body=body,
-    )
-
-
-def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
-    delivery, receiver, path, state, attempts, replay, reason, detail, why, *rest = row
-    first_attempt_at, last_attempt_at, done_at, event_id, event_type, project, subject, summary, time = rest
-    return DeliveryRow(
-        id=DeliveryId(delivery),
-        receiver=receiver,
-        path=path,
-        state=state,
-        attempts=attempts,
-        replay=bool(replay),
-        last_reason=reason,
-        last_detail=detail,
-        why=why,
-        first_attempt_at=from_stored(first_attempt_at),
-        last_attempt_at=from_stored(last_attempt_at),
-        done_at=from_stored(done_at),
-        event_id=EventId(event_id),
-        type=event_type,
-        project=project,
-        subject=subject,
-        summary=summary,
-        time=from_stored(time),
     )
 
 

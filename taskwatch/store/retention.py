@@ -67,6 +67,18 @@ DELETE FROM tasks WHERE (project, job_id) IN (
 )
 """
 
+_MESSAGES: Final = """
+DELETE FROM messages WHERE id IN (
+    SELECT m.id FROM messages m
+    WHERE m.at < :before AND m.state <> 'pending' AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.message = m.id)
+    LIMIT :limit
+)
+"""
+
+_SILENCES: Final = (
+    "DELETE FROM silences WHERE id IN (SELECT id FROM silences WHERE ends_at < :before LIMIT :limit)"
+)
+
 _OPERATIONS: Final = """
 DELETE FROM operations WHERE id IN (
     SELECT id FROM operations WHERE at < :before AND logged = 1 AND outcome IS NOT NULL LIMIT :limit
@@ -109,6 +121,16 @@ def events(before: int) -> Batch:
 def tasks(before: int) -> Batch:
     """Forget tasks that have ended or are gone, and that nothing has happened to since."""
     return _deletion(_TASKS, before)
+
+
+def messages(before: int) -> Batch:
+    """Forget messages older than this of which nothing that they told is left."""
+    return _deletion(_MESSAGES, before)
+
+
+def silences(before: int) -> Batch:
+    """Forget silences that ended before this."""
+    return _deletion(_SILENCES, before)
 
 
 def operations(before: int) -> Batch:

@@ -1,10 +1,12 @@
 """What the commands read of a store, and how a task stands in its rows."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from taskwatch.model.delivery import DeliveryId
+from taskwatch.engine.ports import WaitingGroup
+from taskwatch.model.delivery import DeliveryId, DeliveryState
 from taskwatch.model.event import EventId
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Instance, Task
@@ -64,8 +66,24 @@ class AlertRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedAlertRow:
+    """An alert, over or not, by the event that opened it."""
+
+    event_id: EventId
+    since: datetime
+    ended_at: datetime | None
+    why: str | None
+    by: str | None  # the job id of the task that ended it, the event that did, or the operator
+    comment: str | None
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    acknowledged_until: datetime | None
+    acknowledgement: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryRow:
-    """A delivery, with what it delivers."""
+    """A delivery, with what it delivers. What was tried of one that a message tells, is the message's."""
 
     id: DeliveryId
     receiver: str
@@ -85,6 +103,45 @@ class DeliveryRow:
     subject: str
     summary: str
     time: datetime  # of the event
+    group: str | None  # the key of the group in which it is told; None: it is told alone
+    message: int | None  # the number of the message that tells it
+    held_by: str | None  # the silence or window that holds it back, or did
+
+    def waits_for_its_group(self, people: Collection[str]) -> bool:
+        """Tell whether it waits for a message to tell it; `people` are the receivers that are told in groups."""
+        return self.state == DeliveryState.PENDING and self.message is None and self.receiver in people
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """An attempt that failed."""
+
+    at: datetime
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageRow:
+    """A message to people."""
+
+    number: int
+    event_id: EventId  # under which it is told
+    group: str  # its key
+    at: datetime  # when it was composed
+    events: int  # that it tells, as far as they are on record
+    state: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldRow:
+    """A delivery, with all that is on record of how it went."""
+
+    delivery: DeliveryRow
+    failed: tuple[AttemptRow, ...]  # the last few attempts that did, in their order
+    message: MessageRow | None  # that tells it
+    waiting: WaitingGroup | None  # for whose next message it waits
 
 
 def task_of(row: tuple[Any, ...]) -> Task:

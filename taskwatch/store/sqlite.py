@@ -1,13 +1,14 @@
 """The store on SQLite: each public method is one transaction, answered once it is durable."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from taskwatch.clock import Clock
-from taskwatch.engine.ports import OutageRecord, PollRecord, ProjectState, Routed, Standing, Subject
+from taskwatch.core.quiet import Silence
+from taskwatch.engine.ports import Held, OutageRecord, PollRecord, ProjectState, Routed, Standing, Subject
 from taskwatch.model.alert import Alert
 from taskwatch.model.delivery import DeliveryId, Outcome, Queued, RemovedReceiver
 from taskwatch.model.event import EventId
@@ -15,11 +16,12 @@ from taskwatch.model.operation import Action, Operation
 from taskwatch.model.outage import Outage
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import alerts, ledger, operations, outages, outbox, retention
+from taskwatch.store import alerts, ledger, messages, operations, outages, outbox, retention, silences
 from taskwatch.store.files import make_directory
 from taskwatch.store.instants import to_stored
 from taskwatch.store.lock import Role, StoreLock, acquire
 from taskwatch.store.opening import mark_clean, open_connection, translated
+from taskwatch.store.post import Post
 from taskwatch.store.reserve import Reserve
 from taskwatch.store.retention import BATCH, Batch, Pruned
 from taskwatch.store.writer import Writer
@@ -33,6 +35,7 @@ class SqliteStore:
         self._writer = writer
         self._lock = lock
         self._clock = clock
+        self.post: Final = Post(writer, clock=clock)  # messages to people
 
     @property
     def commits(self) -> int:
@@ -69,6 +72,27 @@ class SqliteStore:
         """Return the projects in which these tasks have open alerts: the name of each, and which tasks."""
         chosen = tuple(jobs)
         return await self._writer.read(lambda connection: alerts.projects_of(connection, chosen))
+
+    async def told(self, events: Sequence[EventId]) -> dict[str, str | None] | None:
+        """Return the receivers that were told of these alerts, and in which groups; None where that is not on record."""
+        return await self._writer.read(lambda connection: alerts.told(connection, events))
+
+    async def silences(self) -> list[Silence]:
+        """Return the silences that have not ended."""
+        now = self._clock.now()
+        return await self._writer.read(lambda connection: silences.since(connection, now))
+
+    async def held(self, *, after: DeliveryId, limit: int) -> list[Held]:
+        """Return what is held back with numbers above `after`, in the order of recording."""
+        return await self._writer.read(partial(silences.held, after=after, limit=limit))
+
+    async def settle_held(self, found: Mapping[DeliveryId, str | None]) -> int:
+        """Hold these on, by what is named, or no longer: what needs attention is queued, the rest is never told.
+
+        Returns how many were queued.
+        """
+        now, decided = self._clock.now(), dict(found)
+        return await self._writer.write(lambda connection: silences.settle(connection, decided, at=now))
 
     async def standing(self, receiver: str, events: Collection[EventId] | None = None) -> list[Standing]:
         """Return the alerts that the receiver was told of and is to keep, or those of them that these events opened."""
@@ -133,6 +157,20 @@ class SqliteStore:
     async def record(self, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
         """Make the outcome of one attempt durable, unless the delivery is pending no more."""
         await self._writer.write(lambda connection: outbox.record(connection, delivery, outcome, at))
+
+    async def frozen(self, delivery: DeliveryId) -> bytes | None:
+        """Return the body of its own that a delivery has, if a template made one."""
+        return await self._writer.read(lambda connection: outbox.frozen(connection, delivery))
+
+    async def freeze_body(self, delivery: DeliveryId, body: bytes) -> None:
+        """Let this be the body of a delivery from now on."""
+        await self._writer.write(lambda connection: outbox.freeze(connection, delivery, body), grows=True)
+
+    async def regroup(self, people: Collection[str]) -> None:
+        """Let what waits in messages for receivers that write to no people now be told event by event."""
+        now, names = self._clock.now(), tuple(people)
+        if await self._writer.read(lambda connection: messages.of_others(connection, names)):
+            await self._writer.write(lambda connection: messages.dissolve_others(connection, names, at=now))
 
     async def keep_freshness(
         self, observed: Mapping[int, datetime], conditions: Mapping[int, Condition] | None = None
@@ -200,6 +238,8 @@ class SqliteStore:
             events=await self._exhaust(retention.events(old_events)),
             tasks=await self._exhaust(retention.tasks(old_tasks)),
         )
+        await self._exhaust(retention.messages(old_events))
+        await self._exhaust(retention.silences(old_events))
         await self._exhaust(retention.operations(old_events))
         await self._exhaust(retention.pages)
         return pruned

@@ -64,7 +64,7 @@ async def polled(path: Path, rows: tuple[Task, ...]) -> Poll:
         rules=some_rules(),
         source=ScriptedSource.of(rows),
         ledger=store,
-        routes=everything_to("hook"),
+        routing=everything_to("hook"),
         clock=clock,
         told=lambda _: None,
     )

@@ -34,7 +34,7 @@ from taskwatch.cloud.limiter import Limiter
 from taskwatch.cloud.transport import Transport, open_session
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
-from taskwatch.core.route import Route
+from taskwatch.core.route import Route, Routing
 from taskwatch.engine.poller import Poller, PollRules
 from taskwatch.engine.watch import Watch
 from taskwatch.model.project import Identity, Project
@@ -125,7 +125,7 @@ async def ours(
                 timeout=20,
             ),
             ledger=store,
-            routes=Route(receivers=()),
+            routing=Routing(root=Route(receivers=())),
             clock=clock,
             told=lambda events: None,
         )

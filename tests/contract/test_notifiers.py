@@ -1,7 +1,9 @@
 """What every kind of receiver keeps, whatever it speaks. A kind without an other side here fails the first test."""
 
 import asyncio
+import base64
 import io
+import json
 import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,9 +25,14 @@ from taskwatch.model.delivery import Message
 from taskwatch.notifiers.registry import NOTIFIERS
 from tests.fakes.alert_book import AlertBookInMemory
 from tests.fakes.alertmanager import FakeAlertmanager
+from tests.fakes.letters import a_letter
 from tests.fakes.messages import HOSTILE, a_message
 from tests.fakes.pagerduty import FakePagerduty
+from tests.fakes.smtp_server import Behaviour, FakeMailServer, Mail, saying
 from tests.fakes.webhook_sink import WebhookSink, answer
+
+# One of Apprise's services imports what Python gives up in 3.13.
+pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
 CANARY: Final = "canary"  # part of every secret
 KEY: Final = "whsec_" + "Y2FuYXJ5" * 4  # its base64: the text of a signing secret is the secret
@@ -157,6 +164,63 @@ async def _exec(_: io.StringIO) -> AsyncIterator[OtherSide]:
         yield side
 
 
+@asynccontextmanager
+async def _email(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    user, password = f"user-{CANARY}", f"pass-{CANARY}"
+    async with FakeMailServer(login=(user, password)) as server:
+        side = OtherSide(
+            {
+                "smtp": server.url,
+                "from": "taskwatch@example.com",
+                "to": ["dba@example.com", "boss@example.com"],
+                "username": user,
+                "password": password,
+            },
+            lambda: [_as_read(mail) for mail in server.mails],
+            logins=({}, {"username": f"name-{CANARY}", "password": f"{CANARY}-password"}),
+        )
+
+        def refuse() -> None:
+            def behave(command: str) -> Behaviour | None:
+                verb, _, sent = command.partition(" ")
+                if verb != "AUTH":
+                    return None
+                decoded = base64.b64decode(sent.split(" ")[-1]).decode()
+                return saying(f"535 {sent} is {decoded}".replace("\0", " "))
+
+            server.behave = behave
+
+        def vanish() -> None:
+            side.options["smtp"] = "smtp://127.0.0.1:1"
+
+        side.refuse, side.vanish = refuse, vanish
+        yield side
+    assert server.problems == []
+
+
+def _as_read(mail: Mail) -> str:
+    return f"{mail.message['Message-ID']} {mail.message['Subject']} {json.dumps(mail.text)}"
+
+
+@asynccontextmanager
+async def _apprise(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    async with WebhookSink() as sink:
+        host = sink.url.split("/")[2]
+        url = f"json://user-{CANARY}:pass-{CANARY}@{host}/path-{CANARY}?+X-Key=header-{CANARY}&-token={CANARY}-query"
+        side = OtherSide(
+            {"urls": [url]}, lambda: [post.body.decode() for post in sink.posts if post.accepted]
+        )
+
+        def refuse() -> None:
+            sink.choose = lambda: _repeat
+
+        def vanish() -> None:
+            side.options["urls"] = [url.replace(host, "127.0.0.1:1")]
+
+        side.refuse, side.vanish = refuse, vanish
+        yield side
+
+
 async def _repeat(request: web.Request) -> web.StreamResponse:
     sent = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
     return await answer(403, f"{request.url} {request.raw_path} {request.path_qs}\n{sent}")(request)
@@ -164,6 +228,8 @@ async def _repeat(request: web.Request) -> web.StreamResponse:
 
 OTHER_SIDES: Final[dict[str, Callable[[io.StringIO], AbstractAsyncContextManager[OtherSide]]]] = {
     "alertmanager": _alertmanager,
+    "apprise": _apprise,
+    "email": _email,
     "exec": _exec,
     "file": _file,
     "log": _log,
@@ -181,8 +247,11 @@ class Bench:
     book: AlertBookInMemory = field(default_factory=AlertBookInMemory)
 
     def message(self, reason: str = "no space left", job_id: str = "job-1") -> Message:
-        """Return a message whose event opened an alert."""
-        return self.book.open(a_message(reason=reason, job_id=job_id))
+        """Return a message whose event opened an alert; for a kind that writes to people, the letter about it."""
+        message = self.book.open(a_message(reason=reason, job_id=job_id))
+        if not NOTIFIERS[self.kind].options.writes_to_people:
+            return message
+        return a_letter(message.event_id, subject=reason, text=f"{reason}\n{message.event_id}")
 
     def options(self, **further: object) -> ReceiverOptions:
         written = {"name": "r", "type": self.kind, "timeout": "2s", **self.side.options, **further}

@@ -11,7 +11,7 @@ import structlog
 
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import Baseline, BaselinePolicy
-from taskwatch.core.route import Route
+from taskwatch.core.route import Route, Routing
 from taskwatch.engine.poller import PollRules
 from taskwatch.model.event import Reading, Severity, Transition
 from taskwatch.model.project import Check, Digests, Identity, Listing, Project
@@ -132,8 +132,8 @@ def some_rules(
     )
 
 
-def everything_to(*receivers: str) -> Route:
-    return Route(receivers=receivers)
+def everything_to(*receivers: str) -> Routing:
+    return Routing(root=Route(receivers=receivers))
 
 
 def a_listing(

@@ -35,7 +35,7 @@ async def burst(path: Path) -> Burst:
         rules=some_rules(),
         source=ScriptedSource.of(running, [replace(task, status=FAILED) for task in running]),
         ledger=store,
-        routes=everything_to(*RECEIVERS),
+        routing=everything_to(*RECEIVERS),
         clock=SystemClock(),
         told=lambda _: None,
     )

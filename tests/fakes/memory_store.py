@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
+from taskwatch.core.quiet import Silence
 from taskwatch.engine.ports import PollRecord, ProjectState, Routed, StaleStateError
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.alert import OPENING, Alert
@@ -61,6 +62,7 @@ class Call(StrEnum):
     KNOWN = "known"
     EXPECTED = "expected"
     ALERTS = "open alerts"
+    SILENCES = "silences"
     COMMIT = "commit"
     PENDING = "pending"
     BODY = "body"
@@ -141,6 +143,10 @@ class MemoryStore:
             for owner, alert in self.alerts.values()
             if owner == project
         ]
+
+    async def silences(self) -> list[Silence]:
+        await self._turn(Call.SILENCES)
+        return []
 
     async def commit(self, record: PollRecord) -> None:
         await self._turn(Call.COMMIT)
@@ -282,6 +288,10 @@ class Session:
     async def open_alerts(self, project: int) -> list[Alert]:
         await self._alive()
         return await self._store.open_alerts(project)
+
+    async def silences(self) -> list[Silence]:
+        await self._alive()
+        return await self._store.silences()
 
     async def commit(self, record: PollRecord) -> None:
         await self._pass(CrashPoint.BEFORE_COMMIT)

@@ -89,7 +89,7 @@ async def _poll(store: SqliteStore, clock: StillClock) -> None:
         rules=replace(some_rules(), baseline=BaselinePolicy.QUIET),
         source=source,
         ledger=store,
-        routes=everything_to(*RECEIVERS),
+        routing=everything_to(*RECEIVERS),
         clock=clock,
         told=lambda _: None,
     )

@@ -87,7 +87,7 @@ class House:
             rules=some_rules(),
             source=self.source,
             ledger=store,
-            routes=everything_to(),
+            routing=everything_to(),
             clock=clock,
             told=lambda _: None,
         )

@@ -117,7 +117,7 @@ async def a_scene(
             timeout=seconds,
         ),
         ledger=store,
-        routes=everything_to("journal"),
+        routing=everything_to("journal"),
         clock=clock,
         told=told.extend,
     )

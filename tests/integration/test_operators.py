@@ -5,7 +5,7 @@ import os
 import pwd
 import socket
 from collections.abc import AsyncIterator, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -221,6 +221,9 @@ async def test_every_action_is_logged_once_with_who_did_it_and_what(
         await until(lambda: _alerts(scene) == [FAILED], "the failure")
         with Desk(scene.store, by=ME) as desk:
             assert desk.acknowledge([FAILED], until=None, comment="mine", at=now()) == [FAILED]
+            later = now() + timedelta(hours=1)
+            silence = desk.silence(['project = "elsewhere"'], ends_at=later, comment=None, at=now())
+            assert desk.expire([silence], at=now()) == [silence]
         assert await asked(scene, Action.RESOLVE, {"jobs": [FAILED], "comment": None}) == {
             "resolved": [FAILED]
         }
@@ -237,6 +240,8 @@ async def test_every_action_is_logged_once_with_who_did_it_and_what(
     assert str(scene.store) in about["state_init"]
     assert "mine" in about["ack"]
     assert FAILED in about["resolve"]
+    assert "elsewhere" in about["silence"]
+    assert str(silence) in about["expire"]
 
 
 def _logged(lines: list[EventDict]) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 
 from taskwatch.config.configuration import Config
 from taskwatch.core.matchers import parse_matcher
-from taskwatch.core.route import Route
+from taskwatch.core.route import Route, Routing
 from taskwatch.engine.lane import Lane, LaneRules
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.watch import Watch
@@ -65,7 +65,7 @@ class Run:
             rules=some_rules(active=INTERVAL, idle=INTERVAL),
             source=self.scene.sources[name],
             ledger=store,
-            routes=self.scene.route,
+            routing=self.scene.routing,
             clock=self.scene.clock,
             told=lambda _: None,
         )
@@ -102,13 +102,13 @@ class Scene:
     sources: dict[str, ScriptedSource] = field(default_factory=dict)
     receivers: dict[str, ScriptedNotifier] = field(default_factory=dict)
     types: dict[str, str] = field(default_factory=dict)
-    route: Route = field(default_factory=lambda: everything_to("hook"))
+    routing: Routing = field(default_factory=lambda: everything_to("hook"))
 
     def config(self) -> Config:
         options = [
             SimpleNamespace(name=name, type=self.types.get(name, "webhook")) for name in self.receivers
         ]
-        return cast("Config", SimpleNamespace(receivers=options, route=self.route))
+        return cast("Config", SimpleNamespace(receivers=options, routing=self.routing))
 
     def serve(self, answer: Sequence[Task] | CloudError, *names: str) -> None:
         for name in names or self.sources:
@@ -209,9 +209,11 @@ async def test_one_cause_for_many_projects_is_one_event_that_names_them(scene: M
 async def test_what_projects_have_in_common_routes_their_event(scene: Make) -> None:
     at = scene("a", "b", receivers=("hook", "db", "one"))
     rules = [("db", 'label_team = "db"'), ("one", 'label_of = "a"')]
-    at.route = Route(
-        receivers=("hook",),
-        routes=tuple(Route(receivers=(name,), matchers=(parse_matcher(text),)) for name, text in rules),
+    at.routing = Routing(
+        root=Route(
+            receivers=("hook",),
+            routes=tuple(Route(receivers=(name,), matchers=(parse_matcher(text),)) for name, text in rules),
+        )
     )
     async with at.run() as run:
         at.serve(error())
@@ -324,7 +326,7 @@ async def test_after_more_downtime_than_the_list_reaches_back_that_is_stated(sce
 
 async def test_a_receiver_that_fails_for_a_quarter_of_an_hour_is_told_to_the_others_only(scene: Make) -> None:
     at = scene("prod", receivers=("hook", "chat"))
-    at.route = everything_to("hook", "chat")
+    at.routing = everything_to("hook", "chat")
     is_down = True
     at.receivers["hook"].conduct = fails_while(lambda: is_down)
     async with at.run() as run:

@@ -62,7 +62,7 @@ class PollerMachine(RuleBasedStateMachine):
             rules=some_rules(baseline=self.policy),
             source=self.source,
             ledger=self.store,
-            routes=everything_to("one", "two"),
+            routing=everything_to("one", "two"),
             clock=VirtualClock(self.loop),
             told=self.told_now.extend,
         )

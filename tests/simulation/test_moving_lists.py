@@ -64,7 +64,7 @@ class Scene:
             rules=self.rules(),
             source=direct_client(self.caller),
             ledger=self.store,
-            routes=everything_to("hook"),
+            routing=everything_to("hook"),
             clock=self.clock,
             told=self.told.extend,
         )
@@ -76,7 +76,7 @@ class Scene:
             project=a_project(),
             rules=self.rules(),
             source=direct_client(self.caller, numbering=numbering),
-            routes=everything_to("hook"),
+            routing=everything_to("hook"),
         )
 
     def warnings(self) -> list[str]:
@@ -256,7 +256,7 @@ async def test_the_first_poll_of_a_run_and_the_one_after_a_change_of_the_rules_a
         project=a_project(),
         rules=some_rules(exclude=("x",)),
         source=direct_client(scene.caller),
-        routes=everything_to("hook"),
+        routing=everything_to("hook"),
     )
     assert (await scene.poll()).listing.full
 

@@ -43,7 +43,7 @@ class Bench:
             rules=self.rules,
             source=self.source,
             ledger=store or self.store,
-            routes=everything_to("hook"),
+            routing=everything_to("hook"),
             clock=self.clock,
             told=self.told.extend,
         )
@@ -460,7 +460,7 @@ async def test_digests_of_a_poll_under_way_are_not_kept_when_the_rules_change_me
         rules=some_rules(exclude=("*",)),
         source=source,
         ledger=MemoryStore(),
-        routes=everything_to(),
+        routing=everything_to(),
         clock=virtual_clock(),
         told=lambda _: None,
     )
@@ -468,7 +468,7 @@ async def test_digests_of_a_poll_under_way_are_not_kept_when_the_rules_change_me
     source.gate.clear()
     under_way = asyncio.create_task(poller.poll())
     await asyncio.sleep(1)
-    poller.adopt(project=a_project(), rules=some_rules(), source=source, routes=everything_to())
+    poller.adopt(project=a_project(), rules=some_rules(), source=source, routing=everything_to())
     source.gate.set()
     await under_way
 

@@ -320,7 +320,7 @@ class Process:
                 rules=_rules(INTERVAL),
                 source=world.cloud,
                 ledger=self.store,
-                routes=everything_to(*world.names.values()),
+                routing=everything_to(*world.names.values()),
                 clock=clock,
                 told=lambda _: self._wake(),
             ),
@@ -344,7 +344,7 @@ class Process:
     def _config(self) -> Config:
         names = self._world.names.values()
         receivers = [SimpleNamespace(name=name, type="webhook") for name in names]
-        return cast("Config", SimpleNamespace(receivers=receivers, route=everything_to(*names)))
+        return cast("Config", SimpleNamespace(receivers=receivers, routing=everything_to(*names)))
 
     def _lane(self, receiver: str) -> Lane:
         return Lane(
@@ -372,7 +372,7 @@ class Process:
             project=a_project(),
             rules=_rules(INTERVAL + len(names[RECEIVERS[0]])),  # other rules each time
             source=self._world.cloud,
-            routes=everything_to(*names.values()),
+            routing=everything_to(*names.values()),
         )
         leaving = {name: self._running.retire(self.lanes[name]) for name in renamed}
         while True:

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from taskwatch.cli.explain import REMEDIES
 from taskwatch.cli.query import SHORT_ID
+from taskwatch.cli.told import REMEDIES
 from taskwatch.core.events import baseline_event, task_event
 from taskwatch.core.route import Hop
 from taskwatch.engine.ports import Routed

@@ -82,6 +82,7 @@ def test_a_command_that_is_promised_for_later_says_so(name: str, run: Run) -> No
         ("state chek", "no command 'chek'; did you mean check?"),
         ("state copy a b", "copy is not in this version"),
         ("route tets", "no command 'tets'; did you mean test?"),
+        ("silence exprie 3", "no command 'exprie'; did you mean expire?"),
     ],
 )
 def test_a_command_of_a_group_is_guided_to_as_well(typed: str, said: str, run: Run) -> None:

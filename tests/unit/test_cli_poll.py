@@ -21,7 +21,7 @@ def a_watch(store: MemoryStore, name: str, source: ScriptedSource) -> Watch:
         rules=some_rules(),
         source=source,
         ledger=store,
-        routes=everything_to("hook"),
+        routing=everything_to("hook"),
         clock=clock,
         told=lambda _: None,
     )

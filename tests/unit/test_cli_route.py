@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskwatch.cli.route import _walk
+from taskwatch.cli.tree import walk
 from taskwatch.core.matchers import parse_matcher
 from taskwatch.core.route import Route, route
 from tests.fakes.in_process import Run, runner
@@ -138,6 +138,27 @@ def test_a_project_that_is_not_configured_is_said_aside(run: Run) -> None:
     assert ended.err == "no project 'prdo' is configured; did you mean prod?\n"
 
 
+ALWAYS: Final = """\
+mute:
+  - {name: moving, matchers: ['severity != "critical"'], weekly: ["Mon 00:00 - Fri 00:00", "Fri 00:00 - Mon 00:00"]}
+"""
+
+
+def test_a_window_that_would_hold_it_back_now_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "taskwatch.yaml").write_text(CONFIGURATION + ALWAYS)
+
+    assert run("route", "test", "type=task.completed").out.endswith("Now mute moving would hold it back.\n")
+    assert told_of(run, "type=task.completed")["held_by"] == "mute moving"
+
+
+@pytest.mark.parametrize("kind", ["task.failed", "task.resolved", "project.recovered"])
+def test_no_window_holds_back_what_it_does_not_match_nor_an_end(kind: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "taskwatch.yaml").write_text(CONFIGURATION + ALWAYS)
+
+    assert "hold it back" not in run("route", "test", f"type={kind}").out
+    assert told_of(run, f"type={kind}")["held_by"] is None
+
+
 def test_neither_a_store_nor_a_secret_is_needed(run: Run, tmp_path: Path) -> None:
     assert run("route", "test", "type=task.failed").code == 0
     assert [file.name for file in tmp_path.iterdir()] == ["taskwatch.yaml"]
@@ -174,7 +195,7 @@ ROUTES: Final = st.recursive(
 def test_the_tree_that_is_shown_is_the_way_that_events_take(root: Route, task: str, to: str) -> None:
     attributes = {"task": task, "to": to}
     shown: dict[str, str] = {}
-    for step in _walk(root, attributes):
+    for step in walk(root, attributes):
         for receiver in step.row()["receivers"]:  # type: ignore[attr-defined]  # a list, as the row has it
             shown.setdefault(receiver, step.path)
 

@@ -100,7 +100,7 @@ def a_watch(name: str, source: ScriptedSource, *, active: float = 15.0) -> Watch
         rules=some_rules(active=active),
         source=source,
         ledger=MemoryStore(),
-        routes=everything_to("hook"),
+        routing=everything_to("hook"),
         clock=clock,
         told=lambda _: None,
     )

@@ -13,9 +13,10 @@ from typing import Final
 import apsw
 import pytest
 
+from taskwatch.engine.ports import Bound
 from taskwatch.errors import StoreFailedError, StoreUnusableError
 from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Reason, Retry
-from taskwatch.model.event import EventType
+from taskwatch.model.event import EventId, EventType
 from taskwatch.model.project import Identity
 from taskwatch.model.task import Instance
 from taskwatch.store import reader as reading
@@ -215,6 +216,58 @@ def test_deliveries_are_filtered(reader: StoreReader, filters: dict[str, str], e
 
 def test_deliveries_are_filtered_by_the_time_of_their_event(reader: StoreReader) -> None:
     assert {row.event_id for row in reader.deliveries(since=at(3))} == {"tw_c", "tw_d"}
+
+
+async def test_what_became_of_an_event_is_told_with_the_attempts_that_failed(
+    store: SqliteStore, reader: StoreReader
+) -> None:
+    sent, *_ = await store.pending("hook", after=DeliveryId(0), limit=1)
+    await store.record(
+        sent.id, Retry(reason=Reason.NETWORK, detail="reset", poisoned=1, tried_seconds=2.0), at(8)
+    )
+
+    hook, mail = reader.told(EventId("tw_b"), people={"mail"})
+
+    assert (hook.delivery, mail.delivery) == tuple(reversed(reader.deliveries(event_id="tw_b")))
+    assert [(one.at, one.reason) for one in hook.failed] == [(at(6), "timeout"), (at(8), "network")]
+    assert (hook.message, hook.waiting) == (None, None)
+    assert mail.failed == ()
+    assert mail.waiting is not None
+    assert (mail.waiting.since, mail.waiting.last_at, mail.waiting.is_open) == (at(2), None, False)
+
+
+async def test_attempts_at_a_message_are_those_of_all_that_it_tells(
+    store: SqliteStore, reader: StoreReader
+) -> None:
+    bound = Bound(
+        event_id=EventId("tw_m"), receiver="mail", group="", at=at(5), body=b"", deliveries=(DeliveryId(3),)
+    )
+    await store.post.bind(bound)
+    await store.post.record(
+        DeliveryId(1), Retry(reason=Reason.NETWORK, detail="reset", poisoned=1, tried_seconds=2.0), at(8)
+    )
+
+    _, mail = reader.told(EventId("tw_b"), people={"mail"})
+
+    assert mail.message is not None
+    assert (mail.message.number, mail.message.event_id, mail.message.at) == (1, "tw_m", at(5))
+    assert (mail.message.events, mail.message.state, mail.message.attempts) == (1, "pending", 1)
+    assert (mail.delivery.attempts, mail.delivery.last_detail, mail.delivery.last_attempt_at) == (
+        1,
+        "reset",
+        at(8),
+    )
+    assert [one.detail for one in mail.failed] == ["reset"]
+    assert mail.waiting is None
+
+
+def test_alerts_are_found_by_the_events_that_opened_them(reader: StoreReader) -> None:
+    found = reader.opened_alerts([EventId("tw_b"), EventId("tw_a"), EventId("tw_d")])
+
+    assert [(one.event_id, one.since, one.ended_at) for one in found] == [
+        ("tw_b", at(2), None),
+        ("tw_d", at(4), None),
+    ]
 
 
 def test_a_limit_keeps_the_newest(reader: StoreReader) -> None:

@@ -1,0 +1,167 @@
+"""The statements of what was told: deliveries, the messages that tell them, what was tried, and the alerts of events.
+
+Each function is a part of one reading.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import apsw
+
+from taskwatch.engine.ports import WaitingGroup
+from taskwatch.model.delivery import DeliveryId
+from taskwatch.model.event import EventId
+from taskwatch.store import messages
+from taskwatch.store.instants import from_stored
+from taskwatch.store.rows import AttemptRow, DeliveryRow, MessageRow, OpenedAlertRow, ToldRow
+
+MOST: Final = 1_000  # deliveries of one event that are looked at
+
+# A delivery hears of the attempts at its message once they are over; of the message they are known before.
+_DELIVERIES: Final = """
+SELECT d.id, d.receiver, d.path, d.state, coalesce(m.attempts, d.attempts), d.replay,
+       coalesce(m.last_reason, d.last_reason), coalesce(m.last_detail, d.last_detail), d.why,
+       coalesce(m.first_attempt_at, d.first_attempt_at), coalesce(m.last_attempt_at, d.last_attempt_at), d.done_at,
+       e.id, e.type, p.name, e.subject, e.summary, e.time, d.group_key, d.message, d.held_by
+FROM deliveries d
+JOIN events e ON e.seq = d.event
+LEFT JOIN messages m ON m.id = d.message
+LEFT JOIN projects p ON p.id = e.project
+WHERE (:project IS NULL OR p.name = :project)
+  AND (:event_id IS NULL OR e.id = :event_id)
+  AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))
+  AND (:receiver IS NULL OR d.receiver = :receiver)
+  AND (:state IS NULL OR d.state = :state)
+  AND (:since IS NULL OR e.time >= :since)
+ORDER BY d.id DESC LIMIT :limit
+"""
+
+_FAILED: Final = """
+SELECT d.id, a.at, a.reason, a.detail, a.id
+FROM events e JOIN deliveries d ON d.event = e.seq JOIN attempts a ON a.delivery = d.id WHERE e.id = :event
+UNION ALL
+SELECT d.id, a.at, a.reason, a.detail, a.id
+FROM events e JOIN deliveries d ON d.event = e.seq JOIN attempts a ON a.message = d.message WHERE e.id = :event
+ORDER BY 5
+"""
+
+_MESSAGES: Final = """
+SELECT DISTINCT m.id, m.event_id, m.group_key, m.at,
+       (SELECT count(*) FROM deliveries o WHERE o.message = m.id), m.state, m.attempts
+FROM events e JOIN deliveries d ON d.event = e.seq JOIN messages m ON m.id = d.message
+WHERE e.id = :event
+"""
+
+_OPENED_ALERTS: Final = """
+SELECT e.id, e.time, a.ended_at, a.why, a.by, a.comment,
+       a.acknowledged_at, a.acknowledged_by, a.acknowledged_until, a.acknowledgement
+FROM events e JOIN alerts a ON a.event = e.seq
+WHERE e.id IN (SELECT value FROM json_each(?)) ORDER BY a.event
+"""
+
+
+def deliveries(connection: apsw.Connection, filters: Mapping[str, object]) -> list[DeliveryRow]:
+    """Return deliveries in the reverse order of their recording."""
+    return [_delivery(row) for row in connection.execute(_DELIVERIES, filters)]
+
+
+def of_event(connection: apsw.Connection, event: EventId, *, people: Collection[str]) -> list[ToldRow]:
+    """Return what became of each delivery of an event, in the order of recording."""
+    nothing = dict.fromkeys(("project", "event_type", "receiver", "state", "since"))
+    rows = deliveries(connection, {**nothing, "event_id": event, "limit": MOST})
+    of_message = {
+        message.number: message for message in map(_message, connection.execute(_MESSAGES, {"event": event}))
+    }
+    failed: defaultdict[int, list[AttemptRow]] = defaultdict(list)
+    for delivery, at, reason, detail, _ in connection.execute(_FAILED, {"event": event}):
+        failed[delivery].append(AttemptRow(at=from_stored(at), reason=reason, detail=detail))
+    return [
+        ToldRow(
+            delivery=row,
+            failed=tuple(failed[row.id]),
+            message=None if row.message is None else of_message.get(row.message),
+            waiting=_group(connection, row) if row.waits_for_its_group(people) else None,
+        )
+        for row in reversed(rows)
+    ]
+
+
+def opened_alerts(connection: apsw.Connection, events: Sequence[EventId]) -> list[OpenedAlertRow]:
+    """Return the alerts that these events opened, over or not."""
+    return [_opened_alert(row) for row in connection.execute(_OPENED_ALERTS, (json.dumps(list(events)),))]
+
+
+def _group(connection: apsw.Connection, row: DeliveryRow) -> WaitingGroup | None:
+    groups = messages.groups(connection, row.receiver)
+    return next((group for group in groups if group.key == (row.group or "")), None)
+
+
+def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
+    delivery, receiver, path, state, attempts, replay, reason, detail, why, *rest = row
+    (
+        first_attempt_at,
+        last_attempt_at,
+        done_at,
+        event_id,
+        event_type,
+        project,
+        subject,
+        summary,
+        time,
+        *how,
+    ) = rest
+    group, message, held_by = how
+    return DeliveryRow(
+        id=DeliveryId(delivery),
+        receiver=receiver,
+        path=path,
+        state=state,
+        attempts=attempts,
+        replay=bool(replay),
+        last_reason=reason,
+        last_detail=detail,
+        why=why,
+        first_attempt_at=from_stored(first_attempt_at),
+        last_attempt_at=from_stored(last_attempt_at),
+        done_at=from_stored(done_at),
+        event_id=EventId(event_id),
+        type=event_type,
+        project=project,
+        subject=subject,
+        summary=summary,
+        time=from_stored(time),
+        group=group,
+        message=message,
+        held_by=held_by,
+    )
+
+
+def _message(row: tuple[Any, ...]) -> MessageRow:
+    number, event_id, group, at, events, state, attempts = row
+    return MessageRow(
+        number=number,
+        event_id=EventId(event_id),
+        group=group,
+        at=from_stored(at),
+        events=events,
+        state=state,
+        attempts=attempts,
+    )
+
+
+def _opened_alert(row: tuple[Any, ...]) -> OpenedAlertRow:
+    event_id, time, ended_at, why, by, comment, acknowledged_at, acknowledged_by, until, said = row
+    return OpenedAlertRow(
+        event_id=EventId(event_id),
+        since=from_stored(time),
+        ended_at=from_stored(ended_at),
+        why=why,
+        by=by,
+        comment=comment,
+        acknowledged_at=from_stored(acknowledged_at),
+        acknowledged_by=acknowledged_by,
+        acknowledged_until=from_stored(until),
+        acknowledgement=said,
+    )

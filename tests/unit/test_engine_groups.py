@@ -1,0 +1,390 @@
+"""Messages to people: what they hold, when they go, and what becomes of them."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from taskwatch.core.grouping import Grouping
+from taskwatch.engine.groups import BURST
+from taskwatch.engine.letters import Sources
+from taskwatch.engine.ports import DeliveryError, TemplateFailedError
+from taskwatch.model.delivery import DeliveryState, Message, Reason
+from taskwatch.model.task import Instance
+from taskwatch.store import alerts, operations, outbox
+from tests.fakes.builders import at
+from tests.fakes.mailroom import ME, Mailroom, a_mailroom, named
+
+FAST = Grouping(wait=0.0, interval=1.0)
+HOUR = 3600.0
+
+
+async def fails(room: Mailroom, job_id: str, **changes: object) -> None:
+    room.task(job_id, "Running", **changes)
+    await room.poll()
+    room.task(job_id, "Failed", fail_reason="disk broken", ended_at=room.clock.now())
+    await room.poll()
+
+
+async def test_what_happens_within_group_wait_is_told_in_one_message() -> None:
+    room = await a_mailroom()
+    await fails(room, "job-1")
+    await room.lives(25)
+    assert room.letters == []
+    await fails(room, "job-2")
+    await room.lives(10)
+
+    (letter,) = room.letters
+    assert letter.subject == "CRITICAL prod: 2 failed, 2 started"
+    assert [named([letter], job) for job in ("job-1", "job-2")] == [1, 1]
+    assert room.states() == ["delivered"] * 4
+
+
+async def test_one_event_alone_is_told_with_all_that_is_known_of_it() -> None:
+    room = await a_mailroom()
+    room.task("job-1", "Failed", fail_reason="disk broken")
+    await room.lives(40)
+
+    (letter,) = room.letters
+    assert letter.subject == "CRITICAL prod: CreateGaussDBV5Instance of db-1 failed"
+    assert "reason     disk broken" in letter.text
+    assert "taskwatch ack job-1" in letter.text
+    (event_id,) = [id_ for (id_,) in room.disk.rows("SELECT id FROM events WHERE job_id = 'job-1'")]
+    assert room.taken[0].event_id == event_id
+    assert f"taskwatch explain {event_id}" in letter.text
+
+
+async def test_the_next_message_of_a_group_waits_for_group_interval() -> None:
+    room = await a_mailroom()
+    room.task("job-1", "Failed")
+    await room.lives(40)
+    room.task("job-2", "Failed")
+    await room.lives(240)
+    assert len(room.letters) == 1
+    await room.lives(60)
+    assert len(room.letters) == 2
+
+
+async def test_groups_are_told_apart_and_three_dots_tell_each_event_alone() -> None:
+    room = await a_mailroom(grouping=replace(FAST, by=("instance_id",)))
+    room.task("job-1", "Failed", instance=Instance(id="in-1"))
+    room.task("job-2", "Failed", instance=Instance(id="in-2"))
+    room.task("job-3", "Failed", instance=Instance(id="in-2"))
+    await room.lives(10)
+    assert sorted(Counter(letter.subject for letter in room.letters).values()) == [1, 1]
+
+    alone = await a_mailroom(grouping=replace(FAST, by=("...",)))
+    for number in range(3):
+        alone.task(f"job-{number}", "Failed")
+    await alone.lives(10)
+    assert len(alone.letters) == 3
+
+
+async def test_what_is_told_of_a_task_keeps_its_order_over_groups() -> None:
+    """The failure is in a group of its own, whose message is refused for a while: the restart waits for it."""
+    room = await a_mailroom(grouping=replace(FAST, by=("type",)))
+    refuses = True
+
+    async def conduct(message: Message) -> None:
+        if refuses and b"failed" in message.body:
+            raise DeliveryError(Reason.REJECTED, "no")
+
+    room.notifier.conduct = conduct
+    room.task("job-1", "Failed", fail_reason="x")
+    await room.lives(10)
+    room.task("job-1", "Running", ended_at=None)
+    await room.lives(30)
+    room.task("job-1", "Completed", ended_at=at(90))
+    await room.lives(30)
+    assert room.letters == []
+    refuses = False
+    await room.lives(120)
+
+    told = [json.loads(body)["data"]["sequence"] for body in _bodies_told(room)]
+    assert told == sorted(told)
+    assert room.states() == ["delivered"] * len(told)
+
+
+def _bodies_told(room: Mailroom) -> list[bytes]:
+    """Return the events in the order in which people heard of them."""
+    found = []
+    for message in room.taken:
+        found += [
+            body
+            for (body,) in room.disk.rows(
+                "SELECT e.body FROM messages m JOIN deliveries d ON d.message = m.id JOIN events e ON e.seq = d.event"
+                " WHERE m.event_id = ? ORDER BY d.id",
+                message.event_id,
+            )
+        ]
+    return found
+
+
+async def test_500_failures_in_one_poll_are_one_message_where_each_is_named_or_counted() -> None:
+    room = await a_mailroom(grouping=FAST)
+    for number in range(500):
+        room.task(f"job-{number:03}", "Failed", fail_reason="the host is gone")
+    await room.lives(10)
+
+    (letter,) = room.letters
+    listed = sum(f"job-{number:03}" in letter.text for number in range(500))
+    assert letter.subject == "CRITICAL prod: 500 failed"
+    assert listed == 50
+    assert "and 450 more: 450 failed" in letter.text
+    assert "taskwatch events --project prod --since 2026-11-23T" in letter.text
+    assert "--limit 500" in letter.text
+    assert len(letter.text) < 50_000
+    assert room.states() == ["delivered"] * 500
+
+
+async def test_however_many_groups_there_are_messages_are_bounded_and_nothing_is_left_out() -> None:
+    room = await a_mailroom(grouping=replace(FAST, by=("job_id",)))
+    for number in range(500):
+        room.task(f"job-{number:03}", "Failed")
+    await room.lives(5)
+    assert len(room.letters) == BURST
+    assert room.states() == ["delivered"] * 500
+    assert room.letters[-1].subject == f"CRITICAL prod: {500 - BURST + 1} failed"
+
+    for number in range(500, 520):
+        room.task(f"job-{number:03}", "Failed")
+    await room.lives(30)
+    assert len(room.letters) == BURST, "there is room for one a minute"
+    await room.lives(60)
+    assert len(room.letters) == BURST + 1
+    assert room.states() == ["delivered"] * 520
+
+
+async def test_while_a_receiver_is_down_a_group_has_one_message_and_the_rest_waits_for_the_next() -> None:
+    room = await a_mailroom(grouping=FAST)
+    is_down = True
+
+    async def conduct(_: Message) -> None:
+        if is_down:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    for number in range(20):
+        room.task(f"job-{number}", "Failed")
+        await room.lives(60, step=20)
+    assert room.disk.rows("SELECT count(*) FROM messages WHERE state = 'pending'") == [(1,)]
+    is_down = False
+    await room.lives(300, step=20)
+
+    assert room.subjects[0] == (
+        "CRITICAL prod: CreateGaussDBV5Instance of db-1 failed"
+    )
+    assert len(room.letters) == 2
+    assert room.states() == ["delivered"] * 20
+    assert (
+        len({(attempt.message.event_id, attempt.message.body) for attempt in room.notifier.attempts}) == 3
+    ), "the baseline and two: no message changed between attempts"
+
+
+async def test_a_message_that_is_dead_takes_its_deliveries_along_and_is_replayed_as_it_was() -> None:
+    room = await a_mailroom(grouping=FAST)
+    refuses = True
+
+    async def conduct(message: Message) -> None:
+        if refuses:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    for number in range(3):
+        room.task(f"job-{number}", "Failed")
+    await room.lives(4000, step=40)
+    assert room.states() == ["dead"] * 3
+
+    refuses = False
+    chosen = operations.select(room.disk.connection, state=DeliveryState.DEAD, receiver=ME, events=())
+    with room.disk.connection:
+        operations.replay(room.disk.connection, list(chosen))
+    await room.lives(60)
+
+    (message,) = room.taken
+    assert message.replay
+    assert {
+        attempt.message.body for attempt in room.notifier.attempts if attempt.message.body == message.body
+    }
+    assert room.states() == ["delivered"] * 3
+    assert room.disk.rows("SELECT count(*) FROM attempts WHERE message IS NOT NULL")[0][0] > 0
+
+
+async def test_what_is_dropped_out_of_a_waiting_message_is_not_told_and_the_rest_is() -> None:
+    room = await a_mailroom(grouping=FAST)
+    refuses = True
+
+    async def conduct(_: Message) -> None:
+        if refuses:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    for number in range(3):
+        room.task(f"job-{number}", "Failed")
+    await room.lives(20)
+    (event,) = [id_ for (id_,) in room.disk.rows("SELECT id FROM events WHERE job_id = 'job-1'")]
+    chosen = operations.select(room.disk.connection, state=DeliveryState.PENDING, receiver=ME, events=[event])
+    with room.disk.connection:
+        operations.drop(room.disk.connection, list(chosen), at=room.clock.now())
+    refuses = False
+    await room.lives(300)
+
+    assert [named(room.letters, f"job-{number}") for number in range(3)] == [1, 0, 1]
+    assert room.states() == ["delivered", "dropped", "delivered"]
+
+
+async def test_a_restart_tells_what_waits_no_later_and_nothing_twice() -> None:
+    room = await a_mailroom()
+    await fails(room, "job-1")
+    await room.lives(20)
+    room.begin()
+    await room.poll()
+    await room.lives(15)
+    assert len(room.letters) == 1, "what an earlier run had waited counts"
+    room.begin()
+    await room.lives(600, step=20)
+    assert len(room.letters) == 1
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=3650)])
+async def test_a_jump_of_the_wall_clock_delays_and_repeats_nothing(jump: timedelta) -> None:
+    room = await a_mailroom(grouping=Grouping(repeat=HOUR))
+    await fails(room, "job-1")
+    await room.lives(10)
+    room.clock.moment += jump
+    await room.lives(30)
+    assert len(room.letters) == 1
+    await room.lives(600, step=20)
+    assert len(room.letters) == 1
+    await room.lives(HOUR, step=60)
+    assert len(room.letters) == 2, "the reminder"
+
+
+async def test_reminders_come_until_somebody_has_it_or_it_is_over() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-1", "Failed", fail_reason="disk broken")
+    room.task("job-2", "Failed")
+    await room.lives(60)
+    await room.lives(HOUR - 120, step=60)
+    assert len(room.letters) == 1
+    await room.lives(120, step=60)
+    assert room.subjects[1:] == ["CRITICAL prod: 2 still open"]
+    assert "Nobody has acknowledged this yet" in room.letters[1].text
+
+    with room.disk.connection:
+        alerts.acknowledge(
+            room.disk.connection, ["job-1"], by="me", at=room.clock.now(), until=None, comment=None
+        )
+    await room.lives(HOUR + 120, step=60)
+    assert room.subjects[2:] == ["CRITICAL prod: still open: CreateGaussDBV5Instance of db-1 failed"]
+    assert named(room.letters[2:], "job-2") == 1
+
+    await room.poller.resolve(["job-2"], by="me", comment=None)
+    await room.lives(3 * HOUR, step=60)
+    assert room.subjects[3:] == ["prod: CreateGaussDBV5Instance of db-1 resolved"]
+    assert len({message.event_id for message in room.taken}) == len(room.taken)
+
+
+async def test_an_acknowledgement_for_a_time_ends_and_the_reminders_go_on() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-1", "Failed")
+    await room.lives(60)
+    until = room.clock.now() + timedelta(hours=4)
+    with room.disk.connection:
+        alerts.acknowledge(
+            room.disk.connection, ["job-1"], by="me", at=room.clock.now(), until=until, comment=None
+        )
+    await room.lives(3.9 * HOUR, step=60)
+    assert len(room.letters) == 1
+    await room.lives(HOUR, step=60)
+    assert len(room.letters) == 2
+
+
+async def test_a_reminder_that_waits_while_its_alert_ends_is_never_sent() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-1", "Failed")
+    await room.lives(60)
+    refuses = True
+
+    async def conduct(_: Message) -> None:
+        if refuses:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    await room.lives(HOUR + 60, step=60)
+    assert room.disk.rows("SELECT count(*) FROM messages WHERE reminds IS NOT NULL") == [(1,)]
+    await room.poller.resolve(["job-1"], by="me", comment=None)
+    refuses = False
+    await room.lives(600, step=20)
+
+    assert [subject for subject in room.subjects if "still open" in subject] == []
+    assert room.disk.rows("SELECT state, why FROM messages WHERE reminds IS NOT NULL") == [
+        ("dropped", "over")
+    ]
+
+
+async def test_the_end_of_an_alert_is_told_in_the_thread_of_its_beginning() -> None:
+    room = await a_mailroom(grouping=FAST)
+    room.task("job-1", "Failed")
+    await room.lives(20)
+    await room.poller.resolve(["job-1"], by="me", comment="by hand")
+    await room.lives(20)
+
+    failed, resolved = room.letters
+    assert failed.thread == resolved.thread
+    assert "comment    by hand" in resolved.text
+
+
+class Fills:
+    """A renderer that does what it is told."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.asked: list[tuple[str, dict[str, object], bool]] = []
+
+    async def render(self, source: str, facts: bytes, *, is_html: bool = False) -> str:
+        self.asked.append((source, msgspec.json.decode(facts), is_html))
+        if self.fails:
+            raise TemplateFailedError("line 1: 'tusk' is undefined")
+        return f"{source} filled in\nsecond line"
+
+
+async def test_a_template_makes_the_words_and_one_that_fails_leaves_the_built_in_ones() -> None:
+    renderer = Fills()
+    room = await a_mailroom(
+        grouping=FAST, sources=Sources(subject="S", text="T", html="H"), renderer=renderer
+    )
+    room.task("job-1", "Failed")
+    await room.lives(20)
+    renderer.fails = True
+    room.task("job-2", "Failed")
+    await room.lives(20)
+
+    letter, fallback = [one for one in room.letters if "baseline" not in one.text][-2:]
+    assert (letter.subject, letter.text) == ("S filled in second line", "T filled in\nsecond line")
+    assert letter.html == "H filled in\nsecond line"
+    assert [is_html for _, _, is_html in renderer.asked[:3]] == [False, True, False]
+    assert fallback.subject == "CRITICAL prod: CreateGaussDBV5Instance of db-1 failed"
+    facts = renderer.asked[-1][1]
+    assert facts["count"] == 1
+    assert facts["severity"] == "critical"
+
+
+async def test_a_receiver_that_writes_to_no_people_any_more_is_told_event_by_event() -> None:
+    room = await a_mailroom(grouping=FAST)
+
+    async def conduct(_: Message) -> None:
+        raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    for number in range(3):
+        room.task(f"job-{number}", "Failed")
+    await room.lives(20)
+    assert outbox.pending(room.disk.connection, ME, after=0, limit=10) == []  # type: ignore[arg-type]  # a number
+    await room.store.regroup({"others"})
+
+    waiting = outbox.pending(room.disk.connection, ME, after=0, limit=10)  # type: ignore[arg-type]  # the same
+    assert len(waiting) == 3
