@@ -51,8 +51,7 @@ class Holding:
         except StoreFailedError as error:
             log = self._log.debug if self._is_failing else self._log.warning
             log("held_not_looked_at", error=str(error))
-            self._is_failing = True
-            self._in_force = None
+            self._is_failing = True  # what was in force stays noted: the next look finds what ended since
         else:
             self._is_failing = False
         return LOOK_SECONDS

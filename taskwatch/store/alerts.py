@@ -95,6 +95,17 @@ WHERE job_id = :job_id AND ended_at IS NULL
 
 _RENAME: Final = "UPDATE OR IGNORE hearers SET receiver = ? WHERE receiver = ?"
 
+# A failure that takes the place of one that was told goes to whoever was told of that, silence or not: to them the
+# alert goes on, and its end alone would be a false all-clear.
+_TAKE_ITS_PLACE: Final = """
+UPDATE deliveries SET state = 'pending', held_by = NULL
+WHERE state = 'held' AND receiver IN (SELECT value FROM json_each(:receivers)) AND event IN (
+    SELECT later.event FROM alerts earlier
+    JOIN alerts later ON later.project = earlier.project AND later.job_id = :by AND later.ended_at IS NULL
+    WHERE earlier.event = (SELECT seq FROM events WHERE id = :ended)
+)
+"""
+
 
 def opened(connection: apsw.Connection, seq: int, project: int | None, routed: Routed) -> None:
     """Open the alert of an event that was just recorded, if it is one of those that do."""
@@ -111,12 +122,17 @@ def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[tupl
 
     They are asked for here, in the transaction: a reload may have renamed them a moment ago.
     """
-    told = (to_stored(at), ended.why, ended.by, ended.comment, ended.alert.event_id)
-    connection.execute(_END, told)
+    end = (to_stored(at), ended.why, ended.by, ended.comment, ended.alert.event_id)
+    connection.execute(_END, end)
     if connection.changes() == 0:
         raise StaleStateError(f"the alert of {ended.alert.event_id} has ended already")
     connection.execute(_SUPPRESS, (to_stored(at), ended.alert.event_id))
-    return [(receiver, group) for receiver, group in connection.execute(_TOLD, (ended.alert.event_id,))]
+    rows: list[tuple[Any, ...]] = connection.execute(_TOLD, (ended.alert.event_id,)).fetchall()
+    told = dict(rows)
+    if ended.why is Why.SUPERSEDED:
+        place = {"receivers": json.dumps(list(told)), "by": ended.by, "ended": ended.alert.event_id}
+        connection.execute(_TAKE_ITS_PLACE, place)
+    return list(told.items())
 
 
 def told(connection: apsw.Connection, events: Sequence[EventId]) -> dict[str, str | None] | None:

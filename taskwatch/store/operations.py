@@ -37,11 +37,9 @@ ORDER BY d.id
 
 # A delivery that is sent again gets a new number, at the end of its receiver's queue: lanes load by
 # number, upwards, and numbers are never used twice.
-_COLUMNS: Final = (
-    "event, receiver, path, group_key, first_attempt_at, last_attempt_at, last_reason, last_detail, body"
-)
+_COLUMNS: Final = "event, receiver, path, group_key, held_by, first_attempt_at, last_attempt_at, last_reason, last_detail, body"
 _TAKE: Final = f"DELETE FROM deliveries WHERE id = ? RETURNING {_COLUMNS}"  # noqa: S608 - our own columns
-_QUEUE: Final = f"INSERT INTO deliveries ({_COLUMNS}, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"  # noqa: S608 - the same
+_QUEUE: Final = f"INSERT INTO deliveries ({_COLUMNS}, replay) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"  # noqa: S608 - the same
 _MESSAGES: Final = """
 SELECT DISTINCT message FROM deliveries
 WHERE id IN (SELECT value FROM json_each(?)) AND message IS NOT NULL ORDER BY message

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from taskwatch.cli import silence as command
+from taskwatch.cli import foreseen
 from taskwatch.clock import SystemClock
 from taskwatch.core.events import resolved_event, task_event
 from taskwatch.core.quiet import Silence
@@ -300,14 +300,14 @@ def test_that_nobody_knows_why_a_task_is_going_to_fail_is_said(run: Run) -> None
 def test_what_matches_nothing_is_probably_misspelt(run: Run, form: tuple[str, ...]) -> None:
     ended = run("silence", "add", "project=pord", "--for", "1h", "--dry-run", *form)
 
-    assert (ended.code, ended.err) == (0, f"{command.MISSPELT}\n")
+    assert (ended.code, ended.err) == (0, f"{foreseen.MISSPELT}\n")
     assert "taskwatch route test" in ended.err
 
 
 def test_a_dry_run_looks_at_so_much_and_shows_so_much(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "EVENTS_LOOKED_AT", 4)
-    monkeypatch.setattr(command, "ALERTS_LOOKED_AT", 0)
-    monkeypatch.setattr(command, "SHOWN", 1)
+    monkeypatch.setattr(foreseen, "EVENTS_LOOKED_AT", 4)
+    monkeypatch.setattr(foreseen, "ALERTS_LOOKED_AT", 0)
+    monkeypatch.setattr(foreseen, "SHOWN", 1)
     out = run("silence", "add", "project=prod", "--for", "1h", "--dry-run").out
 
     assert "\nEvents of the last 24 h that it takes: 1 of the newest 4: 1 task.started\n" in out
