@@ -177,8 +177,38 @@ class Scene:
             "receivers": [
                 {"name": "log", "type": "log"},
                 *({"type": "webhook", "retry": once, **one} for one in self._webhooks(name)),
+                *({"retry": once, **one} for one in self._others(name)),
             ],
+            "route": {"group_wait": "0s"},
         }
+
+    def _others(self, name: Callable[[str], str]) -> list[dict[str, Any]]:
+        host = self.sink.url.split("/")[2]
+        mail = {"type": "email", "from": "tw@example.com", "to": ["dba@example.com"], "timeout": "300ms"}
+        login = {"username": secret(name("mail-user")), "password": secret(name("mail-password"))}
+        chat = f"json://{quote(secret(name('chat')), safe='')}@{host}/{quote(secret(name('chat-path')), safe='')}"
+        return [
+            {
+                "name": "mail",
+                "smtp": f"smtp://{host}",
+                **mail,
+                **login,
+            },  # no mail server, but it says something
+            {"name": "mail-nobody", "smtp": "smtps://127.0.0.1:1", **mail, **login},
+            {"name": "chat", "type": "apprise", "urls": [f"{chat}/401-plain", {"env": "TOKEN"}]},
+            {
+                "name": "pd",
+                "type": "pagerduty",
+                "routing_key": secret(name("pd")),
+                "url": self._url("403-plain"),
+            },
+            {
+                "name": "am",
+                "type": "alertmanager",
+                "urls": [self._url("500-repr")],
+                "bearer": secret(name("am")),
+            },
+        ]
 
     def _webhooks(self, name: Callable[[str], str]) -> list[dict[str, Any]]:
         bearer = {"bearer": secret(name("bearer"))}
@@ -214,7 +244,8 @@ class Scene:
         own = {"Authorization", "X-Key", "X-Token"}
         for number, post in enumerate(self.sink.posts):
             rest = {name: value for name, value in post.headers.items() if name not in own}
-            self.outputs[f"post {number}"] = repr(rest).encode() + post.body
+            body = re.sub(rb'^{"routing_key":"[^"]*"', b"{", post.body)  # where PagerDuty wants it
+            self.outputs[f"post {number}"] = repr(rest).encode() + body
 
     def leaks(self) -> dict[str, list[bytes]]:
         return {name: found[:3] for name, content in self.outputs.items() if (found := leaks(content))}
