@@ -74,6 +74,13 @@ SECOND_RECEIVER = """\
 HANGING_RECEIVER = """\
   - {name: hanging, type: webhook, url: "http://127.0.0.1:9700/hang", secret: {credential: hook-secret}, timeout: 5m}
 """
+TEMPLATED_RECEIVER = """\
+  - name: templated
+    type: webhook
+    url: "http://127.0.0.1:9700/templated"
+    secret: {credential: hook-secret}
+    template: '{"type": "{{ event.type }}", "subject": {{ (event.subject ~ "!" * 3) | tojson }}}'
+"""
 STORE = """\
 store: {path: /var/lib/taskwatch/taskwatch.db}
 """
@@ -234,6 +241,16 @@ async def test_both_ways_for_secrets_to_reach_the_service_work(service: Service)
     await service.tells(service.ends_a_task())
     assert SECRET not in service.said()
     assert TOKEN not in service.said()
+
+
+async def test_templates_are_filled_in_under_the_hardened_unit(service: Service) -> None:
+    """Their worker limits itself and ends with the service, whatever the unit forbids."""
+    service.configure(TEMPLATED_RECEIVER)
+    await service.start()
+    await service.tells(f"{service.ends_a_task()}!!!", "/templated")
+    assert service.logged("template_failed") == []
+    service.box.systemctl("stop", "taskwatch")
+    assert "templates.worker" not in service.box.run("ps", "-e", "-o", "args")
 
 
 async def test_the_store_is_private(service: Service) -> None:
