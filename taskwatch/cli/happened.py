@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from taskwatch.cli.output import coloured
 from taskwatch.cli.page import beside, moment
-from taskwatch.core.events import ID_PREFIX
+from taskwatch.core.cloudevents import ID_PREFIX
 from taskwatch.model.alert import Why
 from taskwatch.store.rows import EventRow, OpenedAlertRow, TaskRow
 

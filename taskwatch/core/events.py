@@ -1,31 +1,24 @@
-"""Transitions become events: an id made of content alone, and a body frozen once.
+"""Events about tasks, about the baseline of a project, and the one by which a receiver is tried."""
 
-The id is the same after a crash before the commit and after a restored backup: no clock and no
-random goes into it. The body is a CloudEvent 1.0 in structured JSON.
-"""
-
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final, assert_never
 from urllib.parse import quote
 
-import msgspec
-
+from taskwatch.core.cloudevents import (
+    content_id,
+    cut,
+    event_id,
+    event_of_project,
+    frozen,
+    project_data,
+    utc,
+)
 from taskwatch.model.alert import Ended, Why
-from taskwatch.model.event import LABEL_PREFIX, Event, EventId, EventType, Loss, Reading, Severity, Transition
-from taskwatch.model.outage import Kind, Place
+from taskwatch.model.event import Event, EventType, Loss, Reading, Severity, Transition
 from taskwatch.model.project import Identity, Project
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Instance, Task
-
-ID_SCHEME: Final = "1"  # the version of this recipe, never of the package
-ID_PREFIX: Final = "tw_"
-DATASCHEMA: Final = "urn:taskwatch:event:1"
-SUMMARY_LENGTH: Final = 300  # characters
-NAMED: Final = 5  # projects in a summary
 
 _SAMPLE_PROJECT: Final = Project(
     identity=Identity(service="gaussdb", host="gaussdb.example", project_id="0" * 32), name="sample"
@@ -63,10 +56,10 @@ def task_event(
     """Make the event of a transition. `failure_severities` maps task names, first match, to a severity."""
     task = transition.task
     kind = _task_event_type(transition)
-    return _event(
-        id_=_event_id(
+    return event_of_project(
+        id_=event_id(
             project.identity, task.job_id, kind, transition.revision,
-            transition.from_status, transition.to_status, _utc(task.ended_at),
+            transition.from_status, transition.to_status, utc(task.ended_at),
         ),
         type_=kind,
         project=project,
@@ -89,8 +82,8 @@ def loss_event(loss: Loss, *, project: Project, sequence: int, observed_at: date
     """Make the event that says of a task that it is on no list any more. It has no transition."""
     task = loss.task
     kind = EventType.TASK_LEFT_WINDOW if loss.has_left_window else EventType.TASK_VANISHED
-    return _event(
-        id_=_event_id(project.identity, task.job_id, kind, loss.revision, loss.number),
+    return event_of_project(
+        id_=event_id(project.identity, task.job_id, kind, loss.revision, loss.number),
         type_=kind,
         project=project,
         subject=task.job_id,
@@ -113,14 +106,14 @@ def resolved_event(ended: Ended, *, task: Task, project: Project, sequence: int,
     }
     if ended.comment is not None:
         data["comment"] = ended.comment
-    return _event(
-        id_=_event_id(project.identity, task.job_id, EventType.TASK_RESOLVED, ended.alert.event_id),
+    return event_of_project(
+        id_=event_id(project.identity, task.job_id, EventType.TASK_RESOLVED, ended.alert.event_id),
         type_=EventType.TASK_RESOLVED,
         project=project,
         subject=task.job_id,
         sequence=sequence,
         severity=Severity.INFO,
-        summary=_cut(_summary_of_end(ended, task)),
+        summary=cut(_summary_of_end(ended, task)),
         time=at,
         data=data,
         attributes=_task_attributes(task),
@@ -154,79 +147,19 @@ def baseline_event(
     """Make the one event that says from where on a project is watched."""
     total = sum(counts.values())
     per_status = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return _event(
-        id_=_event_id(project.identity, None, EventType.PROJECT_BASELINE, sequence),
+    return event_of_project(
+        id_=event_id(project.identity, None, EventType.PROJECT_BASELINE, sequence),
         type_=EventType.PROJECT_BASELINE,
         project=project,
         subject=project.identity.project_id,
         sequence=sequence,
         severity=Severity.INFO,
-        summary=_cut(
+        summary=cut(
             f"Watching {project.name} from here on: {total} tasks{': ' + per_status if per_status else ''}."
         ),
         time=observed_at,
         data={"counts": dict(sorted(counts.items()))},
         attributes={},
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """What is told of an outage: that it began, that it grew worse, or that it is over."""
-
-    type: EventType
-    place: Place
-    projects: Sequence[Project]  # none: the place is a receiver
-    severity: Severity
-    cause: str
-    error: str | None  # None: it is over
-    since: datetime
-    gap_seconds: float | None = None  # at its end: from the last complete reading to the next one, at most
-    resolves: Sequence[EventId] = ()
-
-
-def outage_event(word: Word, *, sequence: int, at: datetime) -> Event:
-    """Make an event about projects that cannot be read, or about a receiver that takes nothing.
-
-    About one project it has that project's source and subject, else those of the cause they have in common.
-    """
-    data: dict[str, Any] = {"cause": word.cause, "since": _utc(word.since)}
-    if word.error is None:
-        data |= {"gap_seconds": word.gap_seconds, "resolves": list(word.resolves)}
-    else:
-        data["error"] = _cut(word.error)
-    summary = _cut(_summary_of_outage(word))
-    if len(word.projects) == 1:
-        (project,) = word.projects
-        return _event(
-            id_=_event_id(project.identity, None, word.type, sequence),
-            type_=word.type,
-            project=project,
-            subject=project.identity.project_id,
-            sequence=sequence,
-            severity=word.severity,
-            summary=summary,
-            time=at,
-            data=data,
-            attributes={},
-        )
-    place = word.place
-    if place.kind is Kind.RECEIVER:
-        data["receiver"] = {"name": place.name}
-    else:
-        data["projects"] = [_project_data(project) for project in word.projects]
-        data[place.kind] = place.name
-    return _frozen(
-        id_=content_id(place.kind, place.name, word.type, sequence),
-        type_=word.type,
-        source=f"/taskwatch/{place.kind}/{quote(place.name, safe='')}",
-        subject=place.name,
-        sequence=sequence,
-        severity=word.severity,
-        summary=summary,
-        time=at,
-        data=data,
-        attributes=_labels_in_common(word.projects),
     )
 
 
@@ -238,125 +171,24 @@ def receiver_test_event(receiver: str, *, at: datetime, sample: bool = False) ->
     data: dict[str, Any] = {"receiver": {"name": receiver}}
     if sample:
         data |= {
-            "project": _project_data(_SAMPLE_PROJECT),
+            "project": project_data(_SAMPLE_PROJECT),
             "task": _task_data(_SAMPLE.task),
             "transition": _transition_data(
                 _SAMPLE, Reading(observed_at=at, previous_observed_at=at, gap_seconds=0.0, late=False)
             ),
         }
-    return _frozen(
-        id_=content_id("receiver", receiver, EventType.RECEIVER_TEST, _utc(at, timespec="microseconds")),
+    return frozen(
+        id_=content_id("receiver", receiver, EventType.RECEIVER_TEST, utc(at, timespec="microseconds")),
         type_=EventType.RECEIVER_TEST,
         source=f"/taskwatch/receiver/{quote(receiver, safe='')}",
         subject=receiver,
         sequence=1,
         severity=Severity.INFO,
-        summary=_cut(f"This is a test of the receiver {receiver} by taskwatch. Nothing has happened."),
+        summary=cut(f"This is a test of the receiver {receiver} by taskwatch. Nothing has happened."),
         time=at,
         data=data,
         attributes={},
     )
-
-
-def _event(
-    *,
-    id_: EventId,
-    type_: EventType,
-    project: Project,
-    subject: str,
-    sequence: int,
-    severity: Severity,
-    summary: str,
-    time: datetime,
-    data: dict[str, Any],
-    attributes: dict[str, str],
-) -> Event:
-    identity = project.identity
-    return _frozen(
-        id_=id_,
-        type_=type_,
-        source=f"/taskwatch/{identity.service}/{quote(identity.project_id, safe='')}",
-        subject=subject,
-        sequence=sequence,
-        severity=severity,
-        summary=summary,
-        time=time,
-        data={
-            "project": _project_data(project),
-            **data,
-        },
-        attributes={
-            "project": project.name,
-            "project_id": identity.project_id,
-            **attributes,
-            **_labels_in_common([project]),
-        },
-    )
-
-
-def _project_data(project: Project) -> dict[str, Any]:
-    return {
-        "name": project.name,
-        "project_id": project.identity.project_id,
-        "service": project.identity.service,
-        "labels": project.labels,
-    }
-
-
-def _labels_in_common(projects: Sequence[Project]) -> dict[str, str]:
-    """Return, as matchers see them, the labels that all of these have."""
-    labels = (project.labels.items() for project in projects)
-    common = set(next(labels, ())).intersection(*labels)
-    return {LABEL_PREFIX + name: value for name, value in sorted(common)}
-
-
-def _frozen(
-    *,
-    id_: EventId,
-    type_: EventType,
-    source: str,
-    subject: str,
-    sequence: int,
-    severity: Severity,
-    summary: str,
-    time: datetime,
-    data: dict[str, Any],
-    attributes: dict[str, str],
-) -> Event:
-    cloud_event = {
-        "specversion": "1.0",
-        "id": id_,
-        "source": source,
-        "type": type_,
-        "subject": subject,
-        "time": _utc(time, timespec="milliseconds"),
-        "datacontenttype": "application/json",
-        "dataschema": DATASCHEMA,
-        "data": {"severity": severity, "summary": summary, "sequence": sequence, **data},
-    }
-    return Event(
-        id=id_,
-        type=type_,
-        subject=subject,
-        sequence=sequence,
-        severity=severity,
-        summary=summary,
-        time=time,
-        body=msgspec.json.encode(cloud_event),
-        attributes={"type": type_, "severity": severity, **attributes},
-    )
-
-
-def _event_id(identity: Identity, *parts: str | int | None) -> EventId:
-    return content_id(identity.service, identity.host, identity.project_id, *parts)
-
-
-def content_id(*parts: str | int | None) -> EventId:
-    """Return an id that is made of this content alone: the same today and after a crash, and another for any other."""
-    # A JSON array: no two contents give one text.
-    content = msgspec.json.encode([ID_SCHEME, *parts])
-    digest = hashlib.sha256(content).digest()
-    return EventId(ID_PREFIX + base64.b32encode(digest).decode("ascii").rstrip("=").lower())
 
 
 def _task_event_type(transition: Transition) -> EventType:
@@ -372,7 +204,7 @@ def _work(task: Task) -> str:
 
 def _summary_of_loss(loss: Loss) -> str:
     why = "is too old for the task list by now" if loss.has_left_window else "is gone from the task list"
-    return _cut(f"{_work(loss.task)} {why}; it was {loss.task.status} when it was last seen.")
+    return cut(f"{_work(loss.task)} {why}; it was {loss.task.status} when it was last seen.")
 
 
 def _summary_of_end(ended: Ended, task: Task) -> str:
@@ -395,29 +227,6 @@ def _summary_of_end(ended: Ended, task: Task) -> str:
             assert_never(ended.why)
 
 
-def _summary_of_outage(word: Word) -> str:
-    what = _named(word)
-    match word.type:
-        case EventType.PROJECT_DEGRADED:
-            return f"{what} cannot be read: {word.error}"
-        case EventType.RECEIVER_DOWN:
-            return f"{what} takes no events: {word.error}"
-        case EventType.RECEIVER_RECOVERED:
-            return f"{what} takes events again."
-        case _:
-            gap = word.gap_seconds
-            length = "" if gap is None else f"; {round(gap)} seconds were not seen"
-            return f"{what} can be read again{length}."
-
-
-def _named(word: Word) -> str:
-    if not word.projects:
-        return f"The receiver {word.place.name}"
-    names = [project.name for project in word.projects]
-    shown = ", ".join(names[:NAMED])
-    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"
-
-
 def _summary(transition: Transition, kind: EventType) -> str:
     task = transition.task
     work = _work(task)
@@ -436,12 +245,7 @@ def _summary(transition: Transition, kind: EventType) -> str:
             said = f"{work} was canceled."
         case _:
             said = f"{work} went from {transition.from_status} to {transition.to_status}."
-    return _cut(said)
-
-
-def _cut(text: str) -> str:
-    one_line = " ".join(text.split())
-    return one_line if len(one_line) <= SUMMARY_LENGTH else one_line[: SUMMARY_LENGTH - 1] + "…"
+    return cut(said)
 
 
 def _task_data(task: Task) -> dict[str, Any]:
@@ -451,8 +255,8 @@ def _task_data(task: Task) -> dict[str, Any]:
         "status": task.status,
         "progress": task.progress,
         "fail_reason": task.fail_reason,
-        "created_at": _utc(task.created_at),
-        "ended_at": _utc(task.ended_at),
+        "created_at": utc(task.created_at),
+        "ended_at": utc(task.ended_at),
         "duration_seconds": _duration(task),
         "instance": {"id": task.instance.id, "name": task.instance.name, "status": task.instance.status},
     }
@@ -471,8 +275,8 @@ def _transition_data(transition: Transition, reading: Reading) -> dict[str, Any]
         "from": transition.from_status,
         "to": transition.to_status,
         "revision": transition.revision,
-        "observed_at": _utc(reading.observed_at, timespec="milliseconds"),
-        "previous_observed_at": _utc(reading.previous_observed_at, timespec="milliseconds"),
+        "observed_at": utc(reading.observed_at, timespec="milliseconds"),
+        "previous_observed_at": utc(reading.previous_observed_at, timespec="milliseconds"),
         "gap_seconds": None if gap is None else round(gap, 1),
         "late": reading.late,
     }
@@ -490,9 +294,3 @@ def _task_attributes(task: Task) -> dict[str, str]:
         "instance_id": task.instance.id or "",
         "fail_reason": task.fail_reason or "",
     }
-
-
-def _utc(time: datetime | None, timespec: str = "seconds") -> str | None:
-    if time is None:
-        return None
-    return time.astimezone(UTC).isoformat(timespec=timespec).replace("+00:00", "Z")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from taskwatch.core.events import content_id
+from taskwatch.core.cloudevents import content_id
 from taskwatch.core.grouping import Group
 from taskwatch.model.event import LABEL_PREFIX, WORST_FIRST, EventId, EventType, Severity
 from taskwatch.model.letter import Letter

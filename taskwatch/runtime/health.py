@@ -12,8 +12,8 @@ from typing import Final
 from taskwatch.clock import Clock
 from taskwatch.config.configuration import Config
 from taskwatch.core.absence import REACH
-from taskwatch.core.events import Word, outage_event
 from taskwatch.core.health import Begins, Ends, Open, judge
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.core.route import TOLD_BEFORE, Hop
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.ports import OutageRecord, Routed, StaleStateError, Subject

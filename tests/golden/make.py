@@ -17,7 +17,7 @@ from typing import Final
 
 import taskwatch
 from taskwatch.core.detect import BaselinePolicy
-from taskwatch.core.events import Word, outage_event
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.core.route import Hop, Route, Routing
 from taskwatch.engine.groups import Groups
 from taskwatch.engine.letters import Letters, Sources

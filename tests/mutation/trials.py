@@ -19,10 +19,15 @@ _SHARED: Final = {
         "tests/unit/test_core_history.py",
         "tests/property/test_detect.py",
     ),
-    "events": (
+    "cloudevents": (
         "tests/unit/test_core_events.py",
         "tests/unit/test_core_event_edges.py",
         "tests/unit/test_core_outage_events.py",
+        "tests/property/test_events.py",
+    ),
+    "events": (
+        "tests/unit/test_core_events.py",
+        "tests/unit/test_core_event_edges.py",
         "tests/property/test_events.py",
     ),
     "matchers": ("tests/unit/test_core_route.py", "tests/property/test_route.py"),

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskwatch.core.events import SUMMARY_LENGTH, task_event
+from taskwatch.core.cloudevents import SUMMARY_LENGTH
+from taskwatch.core.events import task_event
 from taskwatch.model.event import Event, Reading, Transition
 from taskwatch.model.project import Identity, Project
 from taskwatch.model.task import Instance, Task

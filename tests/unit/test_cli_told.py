@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from taskwatch.core.events import Word, outage_event, resolved_event, task_event
+from taskwatch.core.events import resolved_event, task_event
 from taskwatch.core.grouping import EACH_ALONE, Grouping, group_key
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.core.route import Hop
 from taskwatch.engine.ports import Bound, Routed, Subject
 from taskwatch.model.alert import Alert, Ended, Why

@@ -6,15 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskwatch.core.attributes import attributes_of
-from taskwatch.core.events import (
-    Word,
-    baseline_event,
-    loss_event,
-    outage_event,
-    receiver_test_event,
-    resolved_event,
-    task_event,
-)
+from taskwatch.core.events import baseline_event, loss_event, receiver_test_event, resolved_event, task_event
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.model.alert import Alert, Ended, Why
 from taskwatch.model.event import Event, EventId, EventType, Loss, Reading, Severity, Transition
 from taskwatch.model.outage import Kind, Place

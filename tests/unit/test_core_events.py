@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 
-from taskwatch.core.events import SUMMARY_LENGTH, baseline_event, loss_event, task_event
+from taskwatch.core.cloudevents import SUMMARY_LENGTH
+from taskwatch.core.events import baseline_event, loss_event, task_event
 from taskwatch.model.event import Event, EventType, Loss, Reading, Severity, Transition
 from taskwatch.model.project import Project
 from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Instance, Task

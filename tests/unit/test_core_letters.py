@@ -8,14 +8,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
-from taskwatch.core.events import (
-    Word,
-    loss_event,
-    outage_event,
-    receiver_test_event,
-    resolved_event,
-    task_event,
-)
+from taskwatch.core.events import loss_event, receiver_test_event, resolved_event, task_event
 from taskwatch.core.grouping import Group
 from taskwatch.core.letters import (
     LISTED,
@@ -27,6 +20,7 @@ from taskwatch.core.letters import (
     reminder_id,
     worst_first,
 )
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.model.alert import Alert, Ended, Why
 from taskwatch.model.event import Event, EventId, EventType, Loss, Severity
 from taskwatch.model.outage import Kind, Place

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from taskwatch.core.events import Word, outage_event, severity_of
+from taskwatch.core.events import severity_of
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.model.event import Event, EventId, EventType, Severity
 from taskwatch.model.outage import Kind, Place
 from taskwatch.model.project import Project

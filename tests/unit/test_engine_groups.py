@@ -174,9 +174,7 @@ async def test_while_a_receiver_is_down_a_group_has_one_message_and_the_rest_wai
     is_down = False
     await room.lives(300, step=20)
 
-    assert room.subjects[0] == (
-        "CRITICAL prod: CreateGaussDBV5Instance of db-1 failed"
-    )
+    assert room.subjects[0] == ("CRITICAL prod: CreateGaussDBV5Instance of db-1 failed")
     assert len(room.letters) == 2
     assert room.states() == ["delivered"] * 20
     assert (

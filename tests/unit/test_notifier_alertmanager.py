@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from taskwatch.clock import Clock
-from taskwatch.core.events import Word, outage_event
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.model.delivery import Message
 from taskwatch.model.event import EventId, EventType, Severity
