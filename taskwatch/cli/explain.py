@@ -107,11 +107,11 @@ class _Story:
     @property
     def agrees(self) -> bool | None:
         """Tell whether it went where it would go today; None: there is nothing to compare."""
-        from taskwatch.core.route import ROOT, route
+        from taskwatch.core.route import ROOT
 
         if self.is_told_as_an_end or not self.told:
             return None
-        today = {hop.receiver: hop.path for hop in route(self.config.route, self.attributes)}
+        today = {hop.receiver: hop.path for hop in self.config.routing.reached(self.attributes)}
         today.pop(self.about or "", None)
         rows = [told.delivery for told in self.told]
         return today == {row.receiver: row.path for row in rows if row.path.startswith(ROOT)}

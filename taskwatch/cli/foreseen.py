@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from taskwatch.cli.output import age, print_json, print_table
+from taskwatch.cli.page import moment
 from taskwatch.cli.query import SHORT_ID
-from taskwatch.cli.silence import spelt
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config, WatchedProject
@@ -153,7 +153,7 @@ def _preview_row(wanted: "Silence", taken: _Taken) -> dict[str, object]:
 def _show(wanted: "Silence", taken: _Taken, now: datetime) -> None:
     from taskwatch.telemetry import printable
 
-    click.echo(f"Nothing was added. Until {spelt(wanted.ends_at)} it would hold back what matches")
+    click.echo(f"Nothing was added. Until {moment(wanted.ends_at)} it would hold back what matches")
     for matcher in wanted.matchers:
         click.echo(f"  {printable(str(matcher))}")
     _show_events(taken)

@@ -1,6 +1,7 @@
 """What kept an event from being told, or did not: silences, and windows of the configuration."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from taskwatch.cli.page import hanging, moment
 from taskwatch.cli.tree import refusal
@@ -43,22 +44,41 @@ def rows(
     ]
 
 
+def row_of(hush: Hush, now: datetime) -> dict[str, object]:
+    """Return a silence or a window as `silence list` shows it."""
+    return {
+        "silence": hush.id if isinstance(hush, Silence) else None,
+        "mute": hush.name if isinstance(hush, Mute) else None,
+        "in_force": hush.is_in_force(now),
+        **dict.fromkeys(("matchers", "begins_at", "ends_at", "weekly", "timezone")),
+        "by": "the configuration",
+        "comment": None,
+        **_said(hush),
+    }
+
+
 def _row(hush: Hush, attributes: Mapping[str, str]) -> dict[str, object]:
     refused = _refused_by(hush, attributes)
-    said: dict[str, object] = {
+    return {
         "name": str(hush),
         "covers": refused is None,
         "refused_by": None if refused is None else str(refused),
-        "matchers": [str(matcher) for matcher in hush.matchers],
+        **_said(hush),
     }
+
+
+def _said(hush: Hush) -> dict[str, object]:
+    matchers = [str(matcher) for matcher in hush.matchers]
     if isinstance(hush, Silence):
-        return said | {
+        return {
+            "matchers": matchers,
             "begins_at": hush.begins_at,
             "ends_at": hush.ends_at,
             "by": hush.by,
             "comment": hush.comment,
         }
-    return said | {"weekly": [str(span) for span in hush.weekly], "timezone": str(hush.zone)}
+    weekly = [str(span) for span in hush.weekly]
+    return {"matchers": matchers, "weekly": weekly, "timezone": str(hush.zone)}
 
 
 def _refused_by(hush: Hush, attributes: Mapping[str, str]) -> Matcher | None:

@@ -39,7 +39,7 @@ def test(attributes: tuple[str, ...], config: Path | None, as_json: bool) -> Non
     given = _given(attributes)
     configuration = loaded(config)
     asked = given | _implied(configuration, given)
-    hops = routed(configuration.route, asked)
+    hops = configuration.routing.reached(asked) if "type" in asked else routed(configuration.route, asked)
     steps = list(walk(configuration.route, asked))
     hush = None if _is_end(asked) else held_by(configuration.mutes, asked, datetime.now(UTC))
     if as_json:

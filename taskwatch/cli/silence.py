@@ -11,6 +11,7 @@ import click
 from taskwatch.cli.guide import GuidingGroup
 from taskwatch.cli.options import DurationType, config_option, loaded
 from taskwatch.cli.output import counted, few, print_json, print_table
+from taskwatch.cli.page import moment
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
@@ -94,9 +95,11 @@ def add(
         return
     added = _added(configuration, wanted, matchers)
     if as_json:
+        from taskwatch.cli.hush import row_of
+
         print_json([row_of(added, now)])
     else:
-        click.echo(f"{added} holds back what matches until {spelt(ends_at)}")
+        click.echo(f"{added} holds back what matches until {moment(ends_at)}")
 
 
 def _parsed(texts: Sequence[str]) -> "tuple[Matcher, ...]":
@@ -135,7 +138,7 @@ def _end(now: datetime, seconds: float | None, until: datetime | None) -> dateti
     if until is None:
         raise click.UsageError("say when it ends: --for 4h, or --until 2026-11-24T06:00Z")
     if until <= now:
-        raise click.UsageError(f"a silence that ends at {spelt(until)} is over; write a time to come")
+        raise click.UsageError(f"a silence that ends at {moment(until)} is over; write a time to come")
     if until - now > LONGEST:
         raise click.UsageError(
             "a silence lasts 365d at most; what nobody is ever to be told of, leave out of the routes of the configuration"
@@ -170,6 +173,8 @@ def list_(everything: bool, as_json: bool, config: Path | None) -> None:
     with StoreReader(configuration.store.path) as reader:
         hushes: list[Silence | Mute] = [*reader.silences(since=since), *configuration.mutes]
     if as_json:
+        from taskwatch.cli.hush import row_of
+
         print_json(row_of(hush, now) for hush in hushes)
         return
     print_table(
@@ -201,33 +206,6 @@ def _state(hush: "Silence | Mute", now: datetime) -> str:
     return "ended" if hush.ends_at <= now else "to come"  # the clock was set back
 
 
-def row_of(hush: "Silence | Mute", now: datetime) -> dict[str, object]:
-    from taskwatch.core.quiet import Silence
-
-    said: dict[str, object] = {
-        "silence": None,
-        "mute": None,
-        "in_force": hush.is_in_force(now),
-        "matchers": [str(matcher) for matcher in hush.matchers],
-        "begins_at": None,
-        "ends_at": None,
-        "weekly": None,
-        "timezone": None,
-        "by": "the configuration",
-        "comment": None,
-    }
-    if isinstance(hush, Silence):
-        return said | {
-            "silence": hush.id,
-            "begins_at": hush.begins_at,
-            "ends_at": hush.ends_at,
-            "by": hush.by,
-            "comment": hush.comment,
-        }
-    weekly = [str(span) for span in hush.weekly]
-    return said | {"mute": hush.name, "weekly": weekly, "timezone": str(hush.zone)}
-
-
 @silence.command(short_help="End silences now.", epilog="Example: taskwatch silence expire 3")
 @click.argument("numbers", nargs=-1, required=True, metavar="NUMBER...", type=click.IntRange(1, LAST_NUMBER))
 @config_option
@@ -252,7 +230,3 @@ def expire(numbers: tuple[int, ...], config: Path | None) -> None:
         raise TaskwatchError(
             f"no silence in force has the number {few(missing)}; taskwatch silence list shows those there are"
         )
-
-
-def spelt(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"

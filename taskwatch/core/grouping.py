@@ -4,7 +4,7 @@ A group is of one route, and of the events that are alike in what its `group_by`
 it is stored with what waits, and what holds for the group is looked up under the route it names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,6 +41,13 @@ def group_key(path: str, grouping: Grouping, event: Event) -> str:
     else:
         by = {name: event.attributes.get(name, "") for name in sorted(grouping.by)}
     return msgspec.json.encode({"route": path, "by": by}).decode()
+
+
+def in_common(keys: Sequence[str]) -> Group:
+    """Return what the groups of these keys have in common: what a message about all of them is about."""
+    groups = [read_group(key) for key in keys]
+    by = set.intersection(*(set(group.by.items()) for group in groups))
+    return Group(route=groups[0].route, by=dict(sorted(by)))
 
 
 def read_group(key: str) -> Group:

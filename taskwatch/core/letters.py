@@ -132,8 +132,11 @@ def _subject(contents: Contents) -> str:
 
 
 def _place(contents: Contents) -> str:
+    """Return the project of all that is told; nothing where it is of several, or may be."""
+    if "project" in contents.group.by:
+        return contents.group.by["project"]
     names = {_project(event) for event in contents.events}
-    return names.pop() if len(names) == 1 else contents.group.by.get("project", "")
+    return names.pop() if len(names) == 1 and not contents.left_out else ""
 
 
 def _project(event: Mapping[str, Any]) -> str:

@@ -81,10 +81,14 @@ class Routing:
 
         Who keeps alerts is not told of what opens none.
         """
-        left_out = {besides} if event.type in OPENING else {besides, *self.keepers}
-        found = tuple(hop for hop in route(self.root, event.attributes) if hop.receiver not in left_out)
+        found = tuple(hop for hop in self.reached(event.attributes) if hop.receiver != besides)
         hush = held_by((*silences, *self.mutes), event.attributes, at) if found else None
         return tuple(self.addressed(hop, event, hush) for hop in found)
+
+    def reached(self, attributes: Mapping[str, str]) -> tuple[Hop, ...]:
+        """Return whom the routes name for such an event, but for those that it does not concern."""
+        left_out = self.keepers if attributes.get("type") not in OPENING else frozenset()
+        return tuple(hop for hop in route(self.root, attributes) if hop.receiver not in left_out)
 
     def addressed(self, hop: Hop, event: Event, hush: Silence | Mute | None = None) -> Hop:
         """Say of a hop in which group it is told, whether it is held, and whether its receiver hears the end."""

@@ -16,7 +16,7 @@ from typing import Final
 
 from taskwatch.clock import Clock
 from taskwatch.core.attributes import attributes_of
-from taskwatch.core.grouping import Grouping, read_group
+from taskwatch.core.grouping import Grouping, in_common, read_group
 from taskwatch.core.letters import LISTED, Contents, message_id, reminder_id, worst_first
 from taskwatch.core.quiet import Mute, Silence, held_by
 from taskwatch.core.route import Routing
@@ -131,7 +131,7 @@ class Groups:
         contents = Contents(
             events=worst_first(part.body for part in parts if part.body is not None),
             counts=Counter(part.type for part in parts),
-            group=read_group(keys[0]),
+            group=in_common(keys),
             at=self._clock.now(),
         )
         letter = await self._letters.write(contents)
@@ -156,32 +156,34 @@ class Groups:
         for alert in await self._book.unacknowledged(self._receiver):
             by_group.setdefault(alert.group, []).append(alert)
         now = self._clock.monotonic()
-        patience = LOOK_SECONDS
-        for key, alerts in by_group.items():
-            repeat = self._grouping(key).repeat
-            if repeat is None or key in self._waits_since:
-                continue  # what is new is told first, and is a reminder of the rest
-            told_at = self._last(key, alerts[0].last_at, now, at_most=repeat)
-            left = 0.0 if told_at is None else told_at + repeat - now
-            if left > 0:
-                patience = min(patience, left)
-                continue
-            await self._write_again(key, alerts, now)
-        return patience
+        left = {key: self._until_reminder(key, alerts[0], now) for key, alerts in by_group.items()}
+        due = [key for key, seconds in left.items() if seconds <= 0.0]
+        for keys in self._within_room(due, now):
+            await self._write_again(keys, [alert for key in keys for alert in by_group[key]], now)
+        return min((seconds for seconds in left.values() if seconds > 0.0), default=LOOK_SECONDS)
 
-    async def _write_again(self, key: str, alerts: Sequence[Open], now: float) -> None:
+    def _until_reminder(self, key: str, alert: Open, now: float) -> float:
+        """Return in how many seconds there is to be one; what is new is told first, and is a reminder of the rest."""
+        repeat = self._grouping(key).repeat
+        if repeat is None or key in self._waits_since:
+            return LOOK_SECONDS
+        told_at = self._last(key, alert.last_at, now, at_most=repeat)
+        return 0.0 if told_at is None else told_at + repeat - now
+
+    async def _write_again(self, keys: Sequence[str], alerts: Sequence[Open], now: float) -> None:
         """Remind of these, but of those that are silenced."""
         hushes: tuple[Silence | Mute, ...] = (*await self._book.silences(), *self._routing().mutes)
         at = self._clock.now()
         loud = [alert for alert in alerts if held_by(hushes, attributes_of(alert.body), at) is None]
-        self._told_at[key] = now
+        for key in keys:
+            self._told_at[key] = now
         if not loud:
             return
         events = worst_first(alert.body for alert in loud)
         contents = Contents(
             events=events[:LISTED],
             counts=Counter(event["type"] for event in events),
-            group=read_group(key),
+            group=in_common(keys),
             at=at,
             is_reminder=True,
         )
@@ -189,9 +191,9 @@ class Groups:
         letter = await self._letters.write(contents)
         await self._book.bind(
             Bound(
-                event_id=reminder_id(self._receiver, key, ids, after=loud[0].last),
+                event_id=reminder_id(self._receiver, keys[0], ids, after=loud[0].last),
                 receiver=self._receiver,
-                group=key,
+                group=keys[0],
                 at=at,
                 body=written(letter),
                 reminds=tuple(ids),

@@ -32,6 +32,10 @@ WHERE h.alert = (SELECT seq FROM events WHERE id = ?) AND h.hears_end = 1
   AND coalesce(d.state, 'delivered') IN ('pending', 'delivered')
 ORDER BY h.receiver
 """
+# Who does not want to hear the end is not asked about any more.
+_SETTLE_DEAF: Final = """
+UPDATE hearers SET settled = 1 WHERE alert = (SELECT seq FROM events WHERE id = ?) AND hears_end = 0
+"""
 _HAS_HEARERS: Final = """
 SELECT EXISTS (SELECT 1 FROM hearers WHERE alert IN (
     SELECT seq FROM events WHERE id IN (SELECT value FROM json_each(?))
@@ -127,6 +131,7 @@ def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[tupl
     if connection.changes() == 0:
         raise StaleStateError(f"the alert of {ended.alert.event_id} has ended already")
     connection.execute(_SUPPRESS, (to_stored(at), ended.alert.event_id))
+    connection.execute(_SETTLE_DEAF, (ended.alert.event_id,))
     rows: list[tuple[Any, ...]] = connection.execute(_TOLD, (ended.alert.event_id,)).fetchall()
     told = dict(rows)
     if ended.why is Why.SUPERSEDED:
@@ -150,6 +155,7 @@ def returned(connection: apsw.Connection, events: Iterable[EventId], *, by: str,
     for event_id in events:
         connection.execute(_END, (instant, Why.RETURNED, by, None, event_id))
         connection.execute(_SUPPRESS, (instant, event_id))
+        connection.execute(_SETTLE_DEAF, (event_id,))
 
 
 def of_project(connection: apsw.Connection, project: int) -> list[Alert]:

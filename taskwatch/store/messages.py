@@ -6,17 +6,15 @@ A delivery that is told by a message follows it: it is delivered, or dead, when 
 import json
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import apsw
 
 from taskwatch.engine.ports import Bound, Open, StaleStateError, WaitingGroup, WaitingPart
-from taskwatch.model.delivery import Dead, Delivered, DeliveryId, DeliveryState, Outcome, Queued, Retry
+from taskwatch.model.delivery import DeliveryId, Outcome, Queued, Retry
 from taskwatch.model.event import WORST_FIRST, EventId
-from taskwatch.store import attempts
+from taskwatch.store import attempts, outcomes
 from taskwatch.store.instants import from_stored, to_stored
-
-DETAIL_BOUND: Final = 500  # characters of a failure that are kept
 
 # 'pending' stands in the text of all of these: else the partial indexes do not serve.
 _GROUPS: Final = """
@@ -110,20 +108,6 @@ SELECT EXISTS (
 )
 """  # noqa: S608 - the same
 
-_DELIVERED: Final = """
-UPDATE messages
-SET state = 'delivered', attempts = attempts + 1, done_at = :at,
-    first_attempt_at = coalesce(first_attempt_at, :at), last_attempt_at = :at
-WHERE id = :id AND state = 'pending'
-"""
-_FAILED: Final = """
-UPDATE messages
-SET state = :state, why = :why, attempts = attempts + 1, done_at = :done_at,
-    poisoned = :poisoned, tried_seconds = :tried_seconds,
-    last_reason = :reason, last_detail = :detail,
-    first_attempt_at = coalesce(first_attempt_at, :at), last_attempt_at = :at
-WHERE id = :id AND state = 'pending'
-"""
 _FOLLOW: Final = """
 UPDATE deliveries
 SET (state, why, attempts, last_reason, last_detail, first_attempt_at, last_attempt_at, done_at) = (
@@ -246,18 +230,9 @@ def body(connection: apsw.Connection, number: DeliveryId) -> bytes | None:
 
 def record(connection: apsw.Connection, number: DeliveryId, outcome: Outcome, at: datetime) -> None:
     """Write the outcome of one attempt; with its last one go the deliveries that it tells."""
-    instant = to_stored(at)
-    match outcome:
-        case Delivered():
-            connection.execute(_DELIVERED, {"id": number, "at": instant})
-            connection.execute(_FOLLOW, (number,))
-        case Retry():
-            _record_failure(connection, number, outcome, instant, state=DeliveryState.PENDING)
-        case Dead():
-            _record_failure(connection, number, outcome, instant, state=DeliveryState.DEAD)
-            connection.execute(_FOLLOW, (number,))
-        case _:
-            assert_never(outcome)
+    outcomes.record(connection, "messages", number, outcome, at)
+    if not isinstance(outcome, Retry):
+        connection.execute(_FOLLOW, (number,))
 
 
 def dissolve(connection: apsw.Connection, number: int, *, why: str, at: datetime) -> None:
@@ -297,36 +272,3 @@ def drop_all(connection: apsw.Connection, receiver: str, *, why: str, at: dateti
     """Put away the pending messages of a receiver of which nothing is left to be told."""
     for queued in pending(connection, receiver, after=DeliveryId(0), limit=1000):
         connection.execute(_DROP, (why, to_stored(at), queued.id))
-
-
-def _record_failure(
-    connection: apsw.Connection,
-    number: DeliveryId,
-    outcome: Retry | Dead,
-    instant: int,
-    *,
-    state: DeliveryState,
-) -> None:
-    dead = isinstance(outcome, Dead)
-    connection.execute(
-        _FAILED,
-        {
-            "id": number,
-            "at": instant,
-            "state": state,
-            "why": outcome.why if isinstance(outcome, Dead) else None,
-            "done_at": instant if dead else None,
-            "poisoned": outcome.poisoned,
-            "tried_seconds": outcome.tried_seconds,
-            "reason": outcome.reason,
-            "detail": outcome.detail[:DETAIL_BOUND],
-        },
-    )
-    if connection.changes():
-        attempts.add(
-            connection,
-            message=number,
-            at=instant,
-            reason=outcome.reason,
-            detail=outcome.detail[:DETAIL_BOUND],
-        )

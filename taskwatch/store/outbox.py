@@ -2,25 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, assert_never
+from typing import Final
 
 import apsw
 
 from taskwatch.model.delivery import (
-    Dead,
-    Delivered,
     DeliveryId,
-    DeliveryState,
-    Outcome,
     Queued,
     RemovedReceiver,
-    Retry,
 )
 from taskwatch.model.event import EventId
-from taskwatch.store import alerts, attempts, messages, outages
+from taskwatch.store import alerts, messages, outages
 from taskwatch.store.instants import from_stored, to_stored
-
-DETAIL_BOUND: Final = 500  # characters of a failure that are kept
 
 # 'pending' stands in the text, not in a parameter: else the partial index does not serve.
 _PENDING: Final = """
@@ -39,24 +32,6 @@ WHERE d.id = ? AND d.state = 'pending'
 
 _FROZEN: Final = "SELECT body FROM deliveries WHERE id = ?"
 _FREEZE: Final = "UPDATE deliveries SET body = ? WHERE id = ? AND body IS NULL"
-
-# Only a pending delivery takes an outcome: what somebody dropped meanwhile stays dropped, and an
-# outcome that is recorded twice counts once.
-_DELIVERED: Final = """
-UPDATE deliveries
-SET state = 'delivered', attempts = attempts + 1, done_at = :at,
-    first_attempt_at = coalesce(first_attempt_at, :at), last_attempt_at = :at
-WHERE id = :id AND state = 'pending'
-"""
-
-_FAILED: Final = """
-UPDATE deliveries
-SET state = :state, why = :why, attempts = attempts + 1, done_at = :done_at,
-    poisoned = :poisoned, tried_seconds = :tried_seconds,
-    last_reason = :reason, last_detail = :detail,
-    first_attempt_at = coalesce(first_attempt_at, :at), last_attempt_at = :at
-WHERE id = :id AND state = 'pending'
-"""
 
 # What is dead goes along: it may be replayed. What has been delivered keeps the name it was delivered under.
 _HAND_OVER: Final = """
@@ -109,53 +84,6 @@ def frozen(connection: apsw.Connection, delivery: DeliveryId) -> bytes | None:
 def freeze(connection: apsw.Connection, delivery: DeliveryId, own: bytes) -> None:
     """Let this be the body of a delivery from now on."""
     connection.execute(_FREEZE, (own, delivery))
-
-
-def record(connection: apsw.Connection, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
-    """Write the outcome of one attempt."""
-    instant = to_stored(at)
-    match outcome:
-        case Delivered():
-            connection.execute(_DELIVERED, {"id": delivery, "at": instant})
-        case Retry():
-            _record_failure(connection, delivery, outcome, instant, state=DeliveryState.PENDING)
-        case Dead():
-            _record_failure(connection, delivery, outcome, instant, state=DeliveryState.DEAD)
-        case _:
-            assert_never(outcome)
-
-
-def _record_failure(
-    connection: apsw.Connection,
-    delivery: DeliveryId,
-    outcome: Retry | Dead,
-    instant: int,
-    *,
-    state: DeliveryState,
-) -> None:
-    dead = isinstance(outcome, Dead)
-    connection.execute(
-        _FAILED,
-        {
-            "id": delivery,
-            "at": instant,
-            "state": state,
-            "why": outcome.why if isinstance(outcome, Dead) else None,
-            "done_at": instant if dead else None,
-            "poisoned": outcome.poisoned,
-            "tried_seconds": outcome.tried_seconds,
-            "reason": outcome.reason,
-            "detail": outcome.detail[:DETAIL_BOUND],
-        },
-    )
-    if connection.changes():
-        attempts.add(
-            connection,
-            delivery=delivery,
-            at=instant,
-            reason=outcome.reason,
-            detail=outcome.detail[:DETAIL_BOUND],
-        )
 
 
 def hand_over(connection: apsw.Connection, renamed: Mapping[str, str]) -> None:

@@ -16,7 +16,17 @@ from taskwatch.model.operation import Action, Operation
 from taskwatch.model.outage import Outage
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import alerts, ledger, messages, operations, outages, outbox, retention, silences
+from taskwatch.store import (
+    alerts,
+    ledger,
+    messages,
+    operations,
+    outages,
+    outbox,
+    outcomes,
+    retention,
+    silences,
+)
 from taskwatch.store.files import make_directory
 from taskwatch.store.instants import to_stored
 from taskwatch.store.lock import Role, StoreLock, acquire
@@ -156,7 +166,9 @@ class SqliteStore:
 
     async def record(self, delivery: DeliveryId, outcome: Outcome, at: datetime) -> None:
         """Make the outcome of one attempt durable, unless the delivery is pending no more."""
-        await self._writer.write(lambda connection: outbox.record(connection, delivery, outcome, at))
+        await self._writer.write(
+            lambda connection: outcomes.record(connection, "deliveries", delivery, outcome, at)
+        )
 
     async def frozen(self, delivery: DeliveryId) -> bytes | None:
         """Return the body of its own that a delivery has, if a template made one."""

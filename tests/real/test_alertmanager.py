@@ -10,6 +10,7 @@ import pytest
 
 from taskwatch import telemetry
 from taskwatch.engine import lane
+from taskwatch.errors import ConfigError
 from tests.fakes.builders import captured_log
 from tests.fakes.commands import until
 from tests.fakes.real_alertmanager import PROGRAM, RealAlertmanager
@@ -117,6 +118,61 @@ async def test_an_alert_goes_on_through_every_restart_and_ends_once(
 
     assert told(sink, "/people").count(("resolved", "job-1")) == 1
     assert told(sink, "/people")[0] == ("firing", "job-1")
+
+
+async def test_reloads_and_restarts_of_taskwatch_leave_no_gap_and_one_end(
+    scene: Scene, replicas: list[RealAlertmanager], sink: WebhookSink
+) -> None:
+    first = replicas[0]
+    task, again = failing("job-1", minute=1), failing("job-2", minute=2)
+    stop, looks = asyncio.Event(), list[int]()
+
+    async def look() -> None:
+        while not stop.is_set():
+            looks.append(len(await first.alerts()))
+
+    def configure(name: str, **keys: Any) -> None:
+        urls = [replica.url for replica in replicas]
+        scene.others = [{"name": name, "type": "alertmanager", "urls": urls, **keys}]
+        scene.write()
+
+    async with watching(scene) as daemon:
+        scene.cloud.rows.append(task)
+        await asyncio.sleep(0.5)
+        end(task, "Failed")
+        await fires(first)
+        looking = asyncio.create_task(look())
+        for number in range(4):
+            configure("am", timeout=f"{number + 5}s", labels={"reload": str(number)})
+            assert await daemon.reload()
+            await asyncio.sleep(0.3)
+        scene.file.write_text("receivers: [")
+        with pytest.raises(ConfigError):
+            await daemon.reload()
+        configure("pager", timeout="8s", labels={"reload": "3"})
+        assert "receiver am renamed to pager" in await daemon.reload()
+        await asyncio.sleep(0.5)
+    async with watching(scene) as daemon:
+        for number in range(4):
+            configure("pager", fire_for=f"{number + 5}h")
+            assert await daemon.reload()
+            await asyncio.sleep(0.3)
+    async with watching(scene):
+        await asyncio.sleep(0.5)
+        stop.set()
+        await looking
+        assert told(sink, "/people") == [("firing", "job-1")]
+        scene.cloud.rows.append(again)
+        await asyncio.sleep(0.5)
+        end(again, "Completed")
+        await is_quiet(first)
+        await until(lambda: ("resolved", "job-1") in told(sink, "/people"), "its end")
+        await asyncio.sleep(1.5)  # of several repetitions
+
+    assert set(looks) == {1}, "a gap, or two alerts"
+    assert told(sink, "/people") == [("firing", "job-1"), ("resolved", "job-1")]
+    types = [post.event["type"] for post in sink.accepted if post.path.endswith("/hook/hook")]
+    assert types.count("taskwatch.task.failed") == types.count("taskwatch.task.resolved") == 1
 
 
 async def test_amtool_shows_the_alert_under_the_words_that_operators_silence_by(

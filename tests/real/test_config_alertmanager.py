@@ -135,9 +135,11 @@ async def test_the_warning_of_an_outage_is_passed_over_once_the_same_one_is_crit
 
 async def _fire(manager: RealAlertmanager, expected: set[tuple[str, str]]) -> None:
     """Wait until these fire there, by what they are about, and nothing else."""
+    firing: set[tuple[str, str]] = set()
     for _ in range(50):
         labels = [alert["labels"] for alert in await manager.alerts()]
-        if {(one.get("project") or one["host"], one["severity"]) for one in labels} == expected:
-            return
+        firing = {(one.get("project") or one["host"], one["severity"]) for one in labels}
+        if firing == expected:
+            break
         await asyncio.sleep(0.1)
-    pytest.fail(f"these fire: {labels}")
+    assert firing == expected

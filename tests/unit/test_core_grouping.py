@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from taskwatch.core.grouping import Group, Grouping, group_key, read_group
+from taskwatch.core.grouping import Group, Grouping, group_key, in_common, read_group
 from taskwatch.model.event import Event
 from tests.fakes.records import an_event
 
@@ -55,6 +55,13 @@ def test_a_key_says_its_route_and_its_values_whatever_they_are() -> None:
 )
 def test_a_key_of_another_time_is_the_roots_group_of_everything(text: str) -> None:
     assert read_group(text) == Group(route="route", by={})
+
+
+def test_groups_have_in_common_what_is_the_same_in_all_of_them() -> None:
+    keys = [key(("project", "task"), project="a", task=task) for task in ("x", "y")]
+    assert in_common(keys) == Group(route="route", by={"project": "a"})
+    assert in_common(keys[:1]).by == {"project": "a", "task": "x"}
+    assert in_common([*keys, key(("project",), project="b")]).by == {}
 
 
 def test_the_defaults_are_those_that_the_configuration_names() -> None:

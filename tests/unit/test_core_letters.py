@@ -144,6 +144,13 @@ def test_events_of_several_projects_name_theirs() -> None:
     assert "taskwatch events --since" in letter.text
 
 
+def test_of_what_is_only_counted_no_project_is_known_unless_the_group_names_it() -> None:
+    told = letter_of(contents([failed()], more=3, group=Group(by={"severity": "critical"})))
+    assert told.subject == "CRITICAL 4 failed"
+    assert "taskwatch events --since" in told.text
+    assert letter_of(contents([failed()], more=3)).subject == "CRITICAL prod: 4 failed"
+
+
 def test_a_reminder_says_that_it_is_one_and_leads_to_the_open_alerts() -> None:
     one = letter_of(contents([failed()], is_reminder=True))
     assert one.subject == "CRITICAL prod: still open: CreateGaussDBV5Instance of db-1 failed"
@@ -163,7 +170,7 @@ def test_outages_losses_and_tests_are_told_too() -> None:
         error="gauss.example does not answer",
         since=T0,
     )
-    degraded = letter_of(contents([outage_event(word, sequence=1, at=T0)]))
+    degraded = letter_of(contents([outage_event(word, sequence=1, at=T0)], group=Group(by={"project": ""})))
     assert degraded.subject == "WARNING a, b cannot be read: gauss.example does not answer"
     assert "project    a, b\n" in degraded.text
     assert "error      gauss.example does not answer\n" in degraded.text
@@ -230,7 +237,7 @@ def test_a_project_of_any_name_stands_quoted_in_the_command() -> None:
         reading=a_reading(),
         failure_severities=(),
     )
-    letter = letter_of(contents([event], more=1))
+    letter = letter_of(contents([event], more=1, group=Group(by={"project": "it's; rm -rf"})))
     assert "taskwatch events --project 'it'\\''s; rm -rf' --since" in letter.text
 
 

@@ -14,7 +14,7 @@ from taskwatch.engine.letters import Sources
 from taskwatch.engine.ports import DeliveryError, TemplateFailedError
 from taskwatch.model.delivery import DeliveryState, Message, Reason
 from taskwatch.model.task import Instance
-from taskwatch.store import alerts, operations, outbox
+from taskwatch.store import alerts, operations, outbox, silences
 from tests.fakes.builders import at
 from tests.fakes.mailroom import ME, Mailroom, a_mailroom, named
 
@@ -147,7 +147,9 @@ async def test_however_many_groups_there_are_messages_are_bounded_and_nothing_is
     await room.lives(5)
     assert len(room.letters) == BURST
     assert room.states() == ["delivered"] * 500
-    assert room.letters[-1].subject == f"CRITICAL prod: {500 - BURST + 1} failed"
+    assert (
+        room.letters[-1].subject == f"CRITICAL {500 - BURST + 1} failed"
+    )  # and not all of their projects are known
 
     for number in range(500, 520):
         room.task(f"job-{number:03}", "Failed")
@@ -284,6 +286,38 @@ async def test_reminders_come_until_somebody_has_it_or_it_is_over() -> None:
     await room.lives(3 * HOUR, step=60)
     assert room.subjects[3:] == ["prod: CreateGaussDBV5Instance of db-1 resolved"]
     assert len({message.event_id for message in room.taken}) == len(room.taken)
+
+
+async def test_reminders_are_bounded_too_and_name_every_alert() -> None:
+    room = await a_mailroom(grouping=Grouping(wait=0.0, interval=1.0, by=("job_id",), repeat=HOUR))
+    for number in range(30):
+        room.task(f"job-{number:02}", "Failed")
+    await room.lives(60)
+    told = len(room.letters)
+    await room.lives(HOUR, step=60)
+    reminders = room.letters[told:]
+    assert len(reminders) == BURST
+    assert [named(reminders, f"job-{number:02}") for number in range(30)] == [1] * 30
+
+
+async def test_a_silence_holds_reminders_back_too() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-1", "Failed")
+    room.task("job-2", "Failed")
+    await room.lives(60)
+    with room.disk.connection:
+        silences.add(
+            room.disk.connection,
+            ['job_id = "job-1"'],
+            by="me",
+            begins_at=room.clock.now(),
+            ends_at=room.clock.now() + timedelta(hours=2),
+            comment=None,
+        )
+    await room.lives(1.5 * HOUR, step=60)
+    assert [named(room.letters[1:], job) for job in ("job-1", "job-2")] == [0, 1]
+    await room.lives(2 * HOUR, step=60)
+    assert named(room.letters[1:], "job-1") > 0
 
 
 async def test_an_acknowledgement_for_a_time_ends_and_the_reminders_go_on() -> None:
