@@ -15,6 +15,7 @@ import msgspec
 
 from taskwatch.core.cloudevents import content_id
 from taskwatch.core.grouping import Group
+from taskwatch.model.alert import OPENING
 from taskwatch.model.event import LABEL_PREFIX, WORST_FIRST, EventId, EventType, Severity
 from taskwatch.model.letter import Letter
 from taskwatch.telemetry.text import printable
@@ -23,6 +24,8 @@ LISTED: Final = 50  # events that a message names; the others it counts
 _SUBJECT: Final = 120  # characters
 _REASON: Final = 300
 _WIDTH: Final = 10  # of the words before what they speak of
+_COMMANDS: Final = 17  # of those before commands
+_FONT: Final = "font-family:sans-serif;font-size:14px;line-height:1.4"
 _COLOURS: Final = {Severity.CRITICAL: "#c5221f", Severity.WARNING: "#b06000", Severity.INFO: "#5f6368"}
 
 
@@ -202,17 +205,27 @@ def _page(event: Mapping[str, Any]) -> Iterator[str]:
     for word, said in _particulars(event):
         yield f"{word:{_WIDTH}} {said}"
     yield ""
-    if "why" not in event["data"] and "task" in event["data"] and event["type"] in _LOUDEST[:6]:
-        yield f"you have it:      taskwatch ack {event['subject']}"
-        yield f"it is mended:     taskwatch resolve {event['subject']}"
-    yield f"why, and to whom: taskwatch explain {event['id']}"
+    for word, command in _next(event):
+        yield f"{word + ':':{_COMMANDS}} {command}"
+
+
+def _next(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the commands for what comes next, and what each says or asks."""
+    if event["type"] in OPENING and "task" in event["data"]:
+        yield "you have it", f"taskwatch ack {event['subject']}"
+        yield "it is mended", f"taskwatch resolve {event['subject']}"
+    yield "why, and to whom", f"taskwatch explain {event['id']}"
 
 
 def _entry(event: Mapping[str, Any], *, is_of_one: bool) -> Iterator[str]:
     yield f"{_mark(event)}{printable(event['data']['summary'], _REASON)}"
+    yield f"    {_brief(event, is_of_one=is_of_one)}"
+
+
+def _brief(event: Mapping[str, Any], *, is_of_one: bool) -> str:
     shown = ("ended", "seen") if is_of_one else ("project", "ended", "seen")
     said = [f"{word} {text}" for word, text in _particulars(event) if word in shown]
-    yield f"    {printable(event['subject'])}, {', '.join(said)}"
+    return f"{printable(event['subject'])}, {', '.join(said)}"
 
 
 def _mark(event: Mapping[str, Any]) -> str:
@@ -237,13 +250,13 @@ def _particulars(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             "status",
             printable(task["status"]) + ("" if task["progress"] is None else f", {task['progress']} %"),
         )
-        if task["fail_reason"]:
+        if task["fail_reason"] and " ".join(task["fail_reason"].split()) not in data["summary"]:
             yield "reason", printable(task["fail_reason"])
         if task["created_at"]:
             yield "created", _spoken(task["created_at"])
         if task["ended_at"]:
             yield "ended", _spoken(task["ended_at"])
-    if data.get("error"):
+    if data.get("error") and data["error"] not in data["summary"]:
         yield "error", printable(data["error"])
     if data.get("why"):
         yield "why", printable(f"{data['why']}, by {data.get('by')}")
@@ -269,25 +282,40 @@ def _quoted(text: str) -> str:
 
 
 def _html(contents: Contents) -> Iterator[str]:
-    yield '<div style="font-family:sans-serif;font-size:14px;line-height:1.4">'
+    yield f'<div style="{_FONT}">'
     if contents.is_reminder:
         yield "<p>Nobody has acknowledged this yet, and nothing has ended it:</p>"
     if contents.total > 1:
         yield f"<p><b>{_escaped(_counted(contents.counts))}</b>{_escaped(_of_group(contents.group))}</p>"
+    is_of_one = bool(_place(contents))
     for event in contents.events:
         colour = _COLOURS[Severity(event["data"]["severity"])]
-        yield f'<div style="border-left:4px solid {colour};padding:2px 10px;margin:0 0 12px">'
-        yield f'<p style="margin:0"><b>{_escaped(event["data"]["summary"])}</b></p><table>'
-        for word, said in _particulars(event):
-            yield f'<tr><td style="opacity:.7;padding-right:12px">{word}</td><td>{_escaped(said)}</td></tr>'
-        yield "</table></div>"
+        yield f'<div style="border-left:4px solid {colour};padding:2px 0 2px 10px;margin:0 0 10px">'
+        yield f"<b>{_escaped(event['data']['summary'])}</b>"
+        if contents.total > 1:
+            yield f'<br><span style="opacity:.7">{_escaped(_brief(event, is_of_one=is_of_one))}</span>'
+        else:
+            yield _table(_particulars(event))
+        yield "</div>"
     if contents.left_out:
         yield f"<p>and {sum(contents.left_out.values())} more: {_escaped(_counted(contents.left_out))}</p>"
     if contents.total > 1:
-        yield f"<p>all of them: <code>{_escaped(_command(contents))}</code></p>"
+        yield _table([("all of them", f"<code>{_escaped(_command(contents))}</code>")], is_html=True)
     else:
-        yield f"<p>why, and to whom: <code>taskwatch explain {_escaped(contents.events[0]['id'])}</code></p>"
+        commands = (
+            (word, f"<code>{_escaped(command)}</code>") for word, command in _next(contents.events[0])
+        )
+        yield _table(commands, is_html=True)
     yield "</div>"
+
+
+def _table(rows: Iterable[tuple[str, str]], *, is_html: bool = False) -> str:
+    lines = (
+        f'<tr><td style="opacity:.7;padding-right:12px;white-space:nowrap;vertical-align:top">{word}</td>'
+        f"<td>{text if is_html else _escaped(text)}</td></tr>"
+        for word, text in rows
+    )
+    return f'<table style="{_FONT};margin-top:4px">{"".join(lines)}</table>'
 
 
 def _escaped(text: str) -> str:

@@ -34,14 +34,15 @@ ORDER BY min(d.id)
 """
 
 # What is told of a task is told in the order of recording: what comes after something that another group has to tell
-# first, or that a message tells which is not delivered yet, waits for that.
+# first, or that a message tells which is not delivered yet, waits for that. CROSS JOIN: the few events of the task are
+# looked at, and not each delivery that waits.
 _WAITING: Final = """
 SELECT d.id, e.id, e.type, e.seq, e.severity
 FROM deliveries d JOIN events e ON e.seq = d.event
 WHERE d.receiver = :receiver AND d.state = 'pending' AND d.message IS NULL
   AND coalesce(d.group_key, '') IN (SELECT value FROM json_each(:groups))
   AND NOT EXISTS (
-      SELECT 1 FROM events o JOIN deliveries w ON w.event = o.seq AND w.receiver = d.receiver
+      SELECT 1 FROM events o CROSS JOIN deliveries w ON w.event = o.seq AND w.receiver = d.receiver
       WHERE o.project = e.project AND o.job_id = e.job_id AND w.id < d.id AND w.state = 'pending'
         AND (w.message IS NOT NULL OR coalesce(w.group_key, '') NOT IN (SELECT value FROM json_each(:groups)))
   )

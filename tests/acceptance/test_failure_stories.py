@@ -26,8 +26,10 @@ from standardwebhooks import Webhook
 from structlog.typing import EventDict
 
 from taskwatch import telemetry
+from taskwatch.core.grouping import Grouping
 from taskwatch.engine.groups import BURST
 from taskwatch.errors import ConfigError
+from taskwatch.model.task import Instance
 from taskwatch.notifiers.alertmanager import FIRING
 from taskwatch.store.reader import connect
 from tests.fakes import scene as in_real_time
@@ -37,6 +39,7 @@ from tests.fakes.commands import until as really
 from tests.fakes.iam_server import Answering, IamServer, login
 from tests.fakes.inline_writer import Disk
 from tests.fakes.leaping_time import in_leaping_time, leaping_clock, living
+from tests.fakes.mailroom import Mailroom, a_mailroom
 from tests.fakes.plugin_package import install
 from tests.fakes.scene import Scene
 from tests.fakes.smtp_server import END, Behaviour, FakeMailServer, Line, Mail, drop
@@ -595,6 +598,49 @@ async def test_500_failures_in_one_poll_are_few_mails_that_name_or_count_each_an
     for one in of_failures(mail):
         assert re.search(r"taskwatch events --project prod --since \S+", one.text), "the way to the rest"
     assert mail.problems == []
+
+
+async def all_failed_at_once(failures: int, *, by: str) -> Mailroom:
+    """Return where so many tasks failed in one poll, and nobody was told yet."""
+    room = await a_mailroom(grouping=Grouping(by=(by,), wait=0.0, interval=1.0))
+    for number in range(failures):
+        room.task(f"job-{number:05}", "Failed", instance=Instance(id=f"in-{number}", name=f"db-{number}"))
+    room.clock.seconds += 5
+    await room.poll()
+    return room
+
+
+@pytest.mark.parametrize(("by", "letters"), [("project", 1), ("job_id", BURST)])
+async def test_ten_thousand_failures_in_one_poll_are_few_letters_and_each_is_stored(
+    by: str, letters: int
+) -> None:
+    room = await all_failed_at_once(10_000, by=by)
+    await room.deliver()
+    assert len(room.letters) == letters
+    assert max(len(letter.text) for letter in room.letters) < 50_000
+    more = sum(
+        int(number) for letter in room.letters for number in re.findall(r"and (\d+) more", letter.text)
+    )
+    texts = "".join(letter.text for letter in room.letters)
+    assert sum(f"job-{number:05}" in texts for number in range(10_000)) + more == 10_000
+    assert Counter(room.states()) == {"delivered": 10_000}
+
+
+async def test_to_tell_twice_as_many_failures_is_twice_the_work_of_the_store() -> None:
+    work: list[int] = []
+    for failures in (1_000, 2_000):
+        room = await all_failed_at_once(failures, by="project")
+        steps: list[None] = []
+
+        def count(steps: list[None] = steps) -> bool:
+            steps.append(None)
+            return False  # go on
+
+        room.disk.connection.set_progress_handler(count, 100)
+        await room.deliver()
+        work.append(len(steps))
+    assert work[0] > 100
+    assert work[1] < 3 * work[0]
 
 
 def logged(lines: list[EventDict]) -> list[str]:

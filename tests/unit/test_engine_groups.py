@@ -50,7 +50,7 @@ async def test_one_event_alone_is_told_with_all_that_is_known_of_it() -> None:
 
     (letter,) = room.letters
     assert letter.subject == "CRITICAL prod: CreateGaussDBV5Instance of db-1 failed"
-    assert "reason     disk broken" in letter.text
+    assert letter.text.startswith("CreateGaussDBV5Instance of db-1 failed: disk broken\n")
     assert "taskwatch ack job-1" in letter.text
     (event_id,) = [id_ for (id_,) in room.disk.rows("SELECT id FROM events WHERE job_id = 'job-1'")]
     assert room.taken[0].event_id == event_id
