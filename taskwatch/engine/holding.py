@@ -17,7 +17,7 @@ from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import DeliveryId
 from taskwatch.telemetry import Logger
 
-LOOK_SECONDS: Final = 1.0
+LOOK_SECONDS: Final = 5.0  # whoever changes a silence hastens it
 ANYWAY_SECONDS: Final = 60.0
 BATCH: Final = 500
 

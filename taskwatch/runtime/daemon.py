@@ -123,7 +123,7 @@ class Daemon:
             clock=clock,
             log=log,
             doers=Requests(self, notifier=parts.notifier, sample=parts.sample, clock=clock).doers,
-            changed=self.wake,
+            changed=self._noticed,
         )
         for options in config.receivers:
             self._lanes[options.name] = parts.lane(options, parts.notifier(options), daemon=self)
@@ -142,6 +142,11 @@ class Daemon:
         """Say that there may be something to deliver."""
         for lane in self._lanes.values():
             lane.wake()
+
+    def _noticed(self) -> None:
+        """Take that somebody else has written to the store: deliveries, or silences."""
+        self.wake()
+        self._scheduler.hasten("held")
 
     def trust(self, receiver: str) -> None:
         """Say that this receiver works."""
