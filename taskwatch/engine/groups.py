@@ -191,7 +191,8 @@ class Groups:
         letter = await self._letters.write(contents)
         await self._book.bind(
             Bound(
-                event_id=reminder_id(self._receiver, keys[0], ids, after=loud[0].last),
+                # The number is that of the group under which this is recorded: so the next id is another.
+                event_id=reminder_id(self._receiver, keys[0], ids, after=alerts[0].last),
                 receiver=self._receiver,
                 group=keys[0],
                 at=at,

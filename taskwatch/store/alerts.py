@@ -99,8 +99,8 @@ WHERE job_id = :job_id AND ended_at IS NULL
 
 _RENAME: Final = "UPDATE OR IGNORE hearers SET receiver = ? WHERE receiver = ?"
 
-# A failure that takes the place of one that was told goes to whoever was told of that, silence or not: to them the
-# alert goes on, and its end alone would be a false all-clear.
+# What ends an alert may open another: a later task that failed too, or the task itself, canceled where it had failed.
+# That goes to whoever was told of the first, silence or not: its end alone would be a false all-clear.
 _TAKE_ITS_PLACE: Final = """
 UPDATE deliveries SET state = 'pending', held_by = NULL
 WHERE state = 'held' AND receiver IN (SELECT value FROM json_each(:receivers)) AND event IN (
@@ -134,9 +134,8 @@ def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[tupl
     connection.execute(_SETTLE_DEAF, (ended.alert.event_id,))
     rows: list[tuple[Any, ...]] = connection.execute(_TOLD, (ended.alert.event_id,)).fetchall()
     told = dict(rows)
-    if ended.why is Why.SUPERSEDED:
-        place = {"receivers": json.dumps(list(told)), "by": ended.by, "ended": ended.alert.event_id}
-        connection.execute(_TAKE_ITS_PLACE, place)
+    place = {"receivers": json.dumps(list(told)), "by": ended.by, "ended": ended.alert.event_id}
+    connection.execute(_TAKE_ITS_PLACE, place)
     return list(told.items())
 
 

@@ -8,6 +8,7 @@ from taskwatch.core.grouping import Grouping
 from taskwatch.core.quiet import Mute
 from taskwatch.core.route import Route, Routing
 from taskwatch.engine.groups import Groups
+from taskwatch.engine.holding import Holding
 from taskwatch.engine.lane import Lane, LaneRules
 from taskwatch.engine.letters import Letters, Sources
 from taskwatch.engine.poller import Poller
@@ -68,6 +69,13 @@ class Mailroom:
             letters=Letters(receiver=ME, sources=self.sources, renderer=self.renderer, log=quiet_log()),
             clock=self.clock,
         )
+        self.holding = Holding(
+            pen=self.store,
+            mutes=lambda: self.mutes,
+            clock=self.clock,
+            log=quiet_log(),
+            queued=lambda: None,
+        )
         self.lane = Lane(
             receiver=ME,
             notifier=self.notifier,
@@ -108,6 +116,7 @@ class Mailroom:
             self.clock.seconds += step
             if polls:
                 await self.poll()
+            await self.holding.look()
             await self.deliver()
 
     async def deliver(self) -> None:
