@@ -31,6 +31,11 @@ _SHARED: Final = {
         "tests/property/test_events.py",
     ),
     "matchers": ("tests/unit/test_core_route.py", "tests/property/test_route.py"),
+    "route": (
+        "tests/unit/test_core_route.py",
+        "tests/unit/test_core_routing.py",
+        "tests/property/test_route.py",
+    ),
     "verdict": ("tests/unit/test_core_pace.py",),
 }
 _FAILED: Final = 1  # pytest's exit codes: a test failed,

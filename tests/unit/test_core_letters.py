@@ -278,6 +278,106 @@ def test_a_template_sees_the_event_all_events_and_how_many_there_are() -> None:
     assert (seen["severity"], seen["is_reminder"], seen["at"]) == ("critical", False, "2026-11-23T10:00:00Z")
 
 
+def test_one_event_in_html_is_a_table_and_the_commands() -> None:
+    event = failed()
+    html = letter_of(contents([event])).html or ""
+    assert words(html) == [
+        "CreateGaussDBV5Instance of db-1 failed: disk broken",
+        "project", "prod",
+        "instance", "db-1, in-1",
+        "task", "job-1",
+        "status", "Failed, 40 %",
+        "created", "2026-11-23 10:01:00 UTC",
+        "ended", "2026-11-23 11:00:00 UTC",
+        "seen", "2026-11-23 10:00:00 UTC",
+        "you have it", "taskwatch ack job-1",
+        "it is mended", "taskwatch resolve job-1",
+        "why, and to whom", f"taskwatch explain {event.id}",
+    ]  # fmt: skip
+    assert "4px solid #c5221f" in html, "red, as it is critical"
+    assert html.startswith('<div style="font-family:sans-serif;')
+    assert html.endswith("</table></div>")
+    assert html.count("<table") == html.count("</table>") == 2
+    assert html.count("<code>") == html.count("</code>") == 3
+
+
+def test_several_events_in_html_are_two_lines_each() -> None:
+    html = letter_of(contents([failed("a"), started("b")], more=2, is_reminder=True)).html or ""
+    assert words(html) == [
+        "Nobody has acknowledged this yet, and nothing has ended it:",
+        "3 failed, 1 started", "(project prod)",
+        "CreateGaussDBV5Instance of db-1 failed: disk broken",
+        "a, ended 2026-11-23 11:00:00 UTC, seen 2026-11-23 10:00:00 UTC",
+        "CreateGaussDBV5Instance of db-1 started.",
+        "b, seen 2026-11-23 10:00:00 UTC",
+        "and 2 more: 2 failed",
+        "all of them", "taskwatch alerts --project prod",
+    ]  # fmt: skip
+    assert html.count("4px solid #c5221f") == html.count("4px solid #5f6368") == 1
+    assert html.count("<div") == html.count("</div>") == 3
+    warning = letter_of(contents([warned()])).html or ""
+    assert "4px solid #b06000" in warning
+
+
+def warned() -> Event:
+    loss = Loss(task=a_task(), revision=1, number=1, has_left_window=False)
+    return loss_event(loss, project=a_project(), sequence=2, observed_at=T0)
+
+
+def words(html: str) -> list[str]:
+    """Return the text between the tags."""
+    parser = Words()
+    parser.feed(html)
+    return [text.strip() for text in parser.found if text.strip()]
+
+
+class Words(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.found.append(data)
+
+
+@pytest.mark.parametrize(
+    ("type_", "word"),
+    [
+        (EventType.TASK_VANISHED, "WARNING prod: CreateGaussDBV5Instance of db-1 vanished"),
+        (EventType.TASK_LEFT_WINDOW, "WARNING prod: CreateGaussDBV5Instance of db-1 left the list"),
+    ],
+)
+def test_what_is_gone_is_told_with_the_commands_for_it(type_: EventType, word: str) -> None:
+    loss = Loss(task=a_task(), revision=1, number=1, has_left_window=type_ is EventType.TASK_LEFT_WINDOW)
+    letter = letter_of(contents([loss_event(loss, project=a_project(), sequence=2, observed_at=T0)]))
+    assert letter.subject == word
+    assert "taskwatch ack job-1" in letter.text
+
+
+def test_a_task_of_which_little_is_known_is_told_with_that() -> None:
+    task = a_task(instance=Instance(), created_at=None)
+    event = task_event(
+        a_transition(task, from_status=None, revision=1),
+        project=a_project(),
+        sequence=1,
+        reading=a_reading(),
+        failure_severities=(),
+    )
+    letter = letter_of(contents([event]))
+    assert letter.subject == "prod: CreateGaussDBV5Instance started"
+    assert letter.text.splitlines()[2:6] == [
+        "project    prod",
+        "task       job-1",
+        "status     Running",
+        "seen       2026-11-23 10:00:00 UTC",
+    ]
+
+
+def test_the_loudest_is_counted_first_in_a_subject() -> None:
+    told = contents([started("a"), resolved("b"), failed("c"), warned()])
+    assert letter_of(told).subject == "CRITICAL prod: 1 failed, 1 vanished, 1 resolved, 1 started"
+
+
 def test_what_one_event_tells_alone_is_about_that_event() -> None:
     event = failed()
     alone = contents_of(event.body)
