@@ -6,14 +6,16 @@ Invariants:
 - What is undefined is an error, not an empty text.
 """
 
+from collections.abc import Collection
 from typing import Final
 
-from jinja2 import StrictUndefined, TemplateSyntaxError, nodes
+from jinja2 import StrictUndefined, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 
 from taskwatch.errors import TaskwatchError
 
 _GLOBALS: Final = ("range", "dict", "namespace")
+_OF_JINJA: Final = ("loop", "self", "super", "caller", "varargs", "kwargs")
 _LOADING: Final[dict[type[nodes.Node], str]] = {
     nodes.Include: "include",
     nodes.Import: "import",
@@ -62,6 +64,12 @@ def read(source: str, using: SandboxedEnvironment) -> nodes.Template:
     except ValueError as error:
         raise NoTemplateError("a number with thousands of digits; write a smaller one") from error
     return tree
+
+
+def unknown_names(source: str, known: Collection[str]) -> list[str]:
+    """Return the names that a template takes from outside and that it is not given, in the order of letters."""
+    taken = meta.find_undeclared_variables(environment().parse(source))
+    return sorted(taken - {*known, *_GLOBALS, *_OF_JINJA})
 
 
 def _require_known(node: nodes.Node, using: SandboxedEnvironment) -> None:

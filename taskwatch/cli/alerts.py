@@ -3,17 +3,23 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from taskwatch.cli.options import DurationType, config_option, loaded
+from taskwatch.cli.options import DurationType, config_option, footing
 from taskwatch.cli.output import age, counted, few, print_json, print_table
+from taskwatch.cli.page import moment
 from taskwatch.cli.query import filters, found, instance_option, name_option, type_option
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
+    from taskwatch.store.reader import StoreReader
     from taskwatch.store.rows import AlertRow
+
+SHORTEST: Final = 60.0  # seconds for which one says to have something
+LONGEST: Final = 365 * 86400.0
+CANDIDATES: Final = 5  # shown of an ambiguous beginning
 
 _jobs = click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
 _comment = click.option("--comment", metavar="TEXT", help="What others should know of it.")
@@ -28,7 +34,7 @@ def alerts(config: Path | None, as_json: bool, **chosen: Any) -> None:
     gone is there again, or with `taskwatch resolve`.
     """
     now = datetime.now(UTC)
-    with found(config, lambda reader: reader.alerts, **chosen) as rows:
+    with found(footing(config), lambda reader: reader.alerts, **chosen) as rows:
         _print(rows, now, as_json=as_json)
 
 
@@ -53,6 +59,7 @@ def _print(rows: "Sequence[AlertRow]", now: datetime, *, as_json: bool) -> None:
                 "acknowledged_by": row.acknowledged_by,
                 "acknowledged_until": row.acknowledged_until,
                 "comment": row.acknowledgement,
+                "held_by": row.held_by,
             }
             for row in rows
         )
@@ -65,7 +72,7 @@ def _print(rows: "Sequence[AlertRow]", now: datetime, *, as_json: bool) -> None:
                 row.severity,
                 row.type.removeprefix("taskwatch."),
                 row.project,
-                _holder(row, now),
+                _holder(row, now) or _silence(row),
                 row.summary,
                 None if row.task is None else row.task.job_id,
             )
@@ -73,6 +80,7 @@ def _print(rows: "Sequence[AlertRow]", now: datetime, *, as_json: bool) -> None:
         ],
         empty="Nothing needs attention.",
         spare=("SEVERITY", "PROJECT", "ALERT"),
+        whole=("JOB ID",),
     )
 
 
@@ -80,6 +88,11 @@ def _holder(row: "AlertRow", now: datetime) -> str | None:
     """Return who has said to have it, unless that was for a time which is over."""
     is_over = row.acknowledged_until is not None and row.acknowledged_until <= now
     return None if is_over or row.acknowledged_by is None else row.acknowledged_by.split(" (")[0]
+
+
+def _silence(row: "AlertRow") -> str | None:
+    """Say why nobody can have it: nobody was told."""
+    return None if row.held_by is None or row.is_told else f"nobody: {row.held_by}"
 
 
 @click.command(epilog='Example: taskwatch ack 03bc055a-135c-4245-8bd8-b0bc6d3350b3 --comment "on it"')
@@ -90,17 +103,21 @@ def _holder(row: "AlertRow", now: datetime) -> str | None:
 def ack(job_ids: tuple[str, ...], comment: str | None, seconds: float | None, config: Path | None) -> None:
     """Say that you have the alerts of these tasks: they stay open, and `taskwatch alerts` shows who has them.
 
+    JOB_ID may be cut while the alerts of no other task begin so.
     Nobody is told of it, and nothing else changes.
     """
     from taskwatch.store.desk import Desk
     from taskwatch.store.operations import operator
 
-    store = loaded(config).store.path
+    if seconds is not None and not SHORTEST <= seconds <= LONGEST:
+        raise click.BadParameter("write 1m to 365d, as 4h, or leave it out", param_hint="--for")
+    store = footing(config).store.path
+    wanted = _whole_ids(store, job_ids)
     now = datetime.now(UTC)
     until = None if seconds is None else now + timedelta(seconds=seconds)
     with Desk(store, by=operator()) as desk:
-        taken = desk.acknowledge(job_ids, until=until, comment=comment, at=now)
-    _tell(taken, job_ids, "acknowledged")
+        taken = desk.acknowledge(wanted, until=until, comment=comment, at=now)
+    _tell(taken, wanted, "acknowledged" if until is None else f"acknowledged until {moment(until)}")
 
 
 @click.command(epilog='Example: taskwatch resolve 03bc055a-135c-4245-8bd8-b0bc6d3350b3 --comment "by hand"')
@@ -110,7 +127,8 @@ def ack(job_ids: tuple[str, ...], comment: str | None, seconds: float | None, co
 def resolve(job_ids: tuple[str, ...], comment: str | None, config: Path | None) -> None:
     """End the alerts of these tasks, and tell that to those who were told of them.
 
-    For what was mended in a way that no task shows. Without a daemon it is told when one runs.
+    For what was mended in a way that no task shows. Without a daemon it is told when one runs. JOB_ID may be
+    cut while the alerts of no other task begin so.
     """
     import asyncio
 
@@ -118,13 +136,36 @@ def resolve(job_ids: tuple[str, ...], comment: str | None, config: Path | None) 
     from taskwatch.model.operation import Action
     from taskwatch.store.lock import is_watched
 
-    configuration = loaded(config)
-    if is_watched(configuration.store.path):
-        argument = {"jobs": list(job_ids), "comment": comment}
-        resolved = ask(configuration.store.path, Action.RESOLVE, argument)["resolved"]
+    where = footing(config)
+    wanted = _whole_ids(where.store.path, job_ids)
+    if is_watched(where.store.path):
+        argument = {"jobs": wanted, "comment": comment}
+        resolved = ask(where.store.path, Action.RESOLVE, argument)["resolved"]
     else:
-        resolved = asyncio.run(_resolve(configuration, job_ids, comment))
-    _tell(resolved, job_ids, "resolved")
+        resolved = asyncio.run(_resolve(where.whole(), wanted, comment))
+    _tell(resolved, wanted, "resolved")
+
+
+def _whole_ids(store: Path, written: Sequence[str]) -> list[str]:
+    """Return the ids of tasks that are meant; what begins none that has an open alert stays as it is written."""
+    from taskwatch.store.reader import StoreReader
+
+    with StoreReader(store) as reader:
+        return list(dict.fromkeys(_whole_id(reader, one) for one in written))
+
+
+def _whole_id(reader: "StoreReader", written: str) -> str:
+    from taskwatch.errors import TaskwatchError
+    from taskwatch.telemetry import printable
+
+    beginning = written.strip().removesuffix("…")
+    ids = reader.alerted_jobs(beginning, limit=CANDIDATES + 1) if beginning else []
+    if not ids or beginning in ids:
+        return beginning or written
+    if len(ids) > 1:
+        told = f"open alerts of several tasks begin with {beginning}, write more of it: {few(ids, shown=CANDIDATES)}"
+        raise TaskwatchError(printable(told))
+    return ids[0]
 
 
 async def _resolve(config: "Config", job_ids: Sequence[str], comment: str | None) -> list[str]:
@@ -134,10 +175,7 @@ async def _resolve(config: "Config", job_ids: Sequence[str], comment: str | None
     from taskwatch.model.project import Project
     from taskwatch.store.lock import Role
     from taskwatch.store.operations import operator
-    from taskwatch.store.reader import StoreReader
 
-    with StoreReader(config.store.path):
-        pass  # nothing is begun where there is no store yet
     configured = {watched.project.identity: watched.project for watched in config.projects}
     resolved: list[str] = []
     by, now = operator(), datetime.now(UTC)

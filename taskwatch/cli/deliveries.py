@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.options import Footing, config_option, footing
 from taskwatch.cli.output import counted, print_json, print_table
 from taskwatch.cli.query import SHORT_ID, filters, found, type_option
 
 if TYPE_CHECKING:
-    from taskwatch.config.configuration import Config
     from taskwatch.store.rows import DeliveryRow
 
 WAITS = "waits for its group"
@@ -41,11 +40,12 @@ def deliveries(config: Path | None, as_json: bool, **chosen: Any) -> None:
         _require_no_filter(context)
         context.obj = config
         return
-    with found(config, lambda reader: reader.deliveries, **chosen) as rows:
-        _print(rows, config, as_json=as_json)
+    where = footing(config)
+    with found(where, lambda reader: reader.deliveries, **chosen) as rows:
+        _print(rows, where, as_json=as_json)
 
 
-def _print(rows: "Sequence[DeliveryRow]", config: Path | None, *, as_json: bool) -> None:
+def _print(rows: "Sequence[DeliveryRow]", where: Footing, *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -70,7 +70,7 @@ def _print(rows: "Sequence[DeliveryRow]", config: Path | None, *, as_json: bool)
             for row in rows
         )
         return
-    people = _people(rows, config)
+    people = _people(rows, where)
     print_table(
         (
             "STATE", "RECEIVER", "TRIES", "WHY", "SUMMARY", "EVENT ID",
@@ -97,9 +97,11 @@ def _print(rows: "Sequence[DeliveryRow]", config: Path | None, *, as_json: bool)
     )  # fmt: skip
 
 
-def _people(rows: "Sequence[DeliveryRow]", config: Path | None) -> frozenset[str]:
-    """Return the receivers that are told in groups, if it matters for any of these."""
-    return loaded(config).routing.people if any(row.state == "pending" for row in rows) else frozenset()
+def _people(rows: "Sequence[DeliveryRow]", where: Footing) -> frozenset[str]:
+    """Return the receivers that are told in groups; where only the store is known, those that were meant to be."""
+    if where.config is not None:
+        return where.config.routing.people
+    return frozenset(row.receiver for row in rows if row.group is not None)
 
 
 def _why(row: "DeliveryRow", people: frozenset[str]) -> str | None:
@@ -144,20 +146,19 @@ def replay(
 ) -> None:
     """Send dead deliveries again: the same event under the same id, with the header webhook-replay: 1.
 
-    Name events (the beginning of an id is enough), a receiver, or --all. They go to the end of the queue.
+    Name events (the beginning of an id is enough; that of a message is all its events), a receiver, or --all.
+    They go to the end of the queue.
     """
     from taskwatch.model.delivery import DeliveryState
 
     _require_choice(event_ids, receiver, everything=everything)
-    configuration = _configuration(config)
-    queued = _changed(
-        configuration, "replay", state=DeliveryState.DEAD, event_ids=event_ids, receiver=receiver
-    )
+    where = _footing(config)
+    queued = _changed(where, "replay", state=DeliveryState.DEAD, event_ids=event_ids, receiver=receiver)
     if not queued:
         click.echo("No dead deliveries match.")
         return
     click.echo(f"{_number(queued)} queued again")
-    _say_when(configuration, queued)
+    _say_when(where, queued)
 
 
 @deliveries.command(
@@ -186,7 +187,7 @@ def drop(
 
     _require_choice(event_ids, receiver, everything=everything)
     dropped = _changed(
-        _configuration(config), "drop", state=DeliveryState(state), event_ids=event_ids, receiver=receiver
+        _footing(config), "drop", state=DeliveryState(state), event_ids=event_ids, receiver=receiver
     )
     click.echo(f"{_number(dropped)} dropped" if dropped else f"No {state} deliveries match.")
 
@@ -196,22 +197,22 @@ def _require_choice(event_ids: tuple[str, ...], receiver: str | None, *, everyth
         raise click.UsageError("say which: EVENT_ID, --receiver NAME, or --all")
 
 
-def _configuration(config: Path | None) -> "Config":
-    return loaded(config or click.get_current_context().obj)  # as in: taskwatch deliveries -c FILE replay
+def _footing(config: Path | None) -> Footing:
+    return footing(config or click.get_current_context().obj)  # as in: taskwatch deliveries -c FILE replay
 
 
-def _changed(config: "Config", change: str, *, event_ids: tuple[str, ...], **chosen: Any) -> Counter[str]:
+def _changed(where: Footing, change: str, *, event_ids: tuple[str, ...], **chosen: Any) -> Counter[str]:
     """Let the change be done; return how many deliveries of each receiver it changed."""
     from datetime import UTC, datetime
 
-    from taskwatch.cli.explain import find_event
+    from taskwatch.cli.explain import find_events
     from taskwatch.store.desk import Desk
     from taskwatch.store.operations import operator
     from taskwatch.store.reader import StoreReader
 
-    with StoreReader(config.store.path) as reader:
-        events = [find_event(reader, event_id).id for event_id in event_ids]
-    with Desk(config.store.path, by=operator()) as desk:
+    with StoreReader(where.store.path) as reader:
+        events = [found_id for event_id in event_ids for found_id in find_events(reader, event_id)]
+    with Desk(where.store.path, by=operator()) as desk:
         return Counter(getattr(desk, change)(events=events, at=datetime.now(UTC), **chosen))
 
 
@@ -219,16 +220,17 @@ def _number(changed: Counter[str]) -> str:
     return counted(changed.total(), "delivery", "deliveries")
 
 
-def _say_when(config: "Config", queued: Counter[str]) -> None:
+def _say_when(where: Footing, queued: Counter[str]) -> None:
     """Say what the deliveries wait for, if it is more than their turn."""
     from taskwatch.store.lock import is_watched
     from taskwatch.telemetry import printable
 
-    unknown = queued.keys() - {receiver.name for receiver in config.receivers}
+    served = queued if where.config is None else {receiver.name for receiver in where.config.receivers}
+    unknown = queued.keys() - set(served)
     for name in sorted(unknown):
         click.echo(
             printable(f"{name} is configured no more: its deliveries wait for a receiver of that name"),
             err=True,
         )
-    if queued.keys() - unknown and not is_watched(config.store.path):
+    if queued.keys() - unknown and not is_watched(where.store.path):
         click.echo("No daemon is running: the next taskwatch run sends them.", err=True)

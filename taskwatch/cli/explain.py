@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.options import Footing, config_option, footing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from taskwatch.cli.tree import Step
     from taskwatch.config.configuration import Config
     from taskwatch.core.quiet import Mute, Silence
+    from taskwatch.model.event import EventId
     from taskwatch.store.reader import StoreReader
-    from taskwatch.store.rows import EventRow, OpenedAlertRow, TaskRow, ToldRow
+    from taskwatch.store.rows import EventRow, OpenedAlertRow, TaskRow, ToldIn, ToldRow
 
 CANDIDATES: Final = 5  # shown of an ambiguous prefix
+AMONG: Final = 3  # events of a message that are named
 
 
 @click.command(epilog="Example: taskwatch explain tw_3v5kq2m7x4ab")
@@ -35,9 +37,9 @@ def explain(event_id: str, config: Path | None, as_json: bool) -> None:
     from taskwatch.cli.output import print_json
     from taskwatch.store.reader import StoreReader
 
-    configuration = loaded(config)
-    with StoreReader(configuration.store.path) as reader:
-        story = _story(reader, find_event(reader, event_id), configuration)
+    where = footing(config)
+    with StoreReader(where.store.path) as reader:
+        story = _story(reader, find_event(reader, event_id), where)
     if as_json:
         print_json([_object(story)])
         return
@@ -47,15 +49,43 @@ def explain(event_id: str, config: Path | None, as_json: bool) -> None:
 
 def find_event(reader: "StoreReader", written: str) -> "EventRow":
     """Return the event of this id, or of the one id that begins so."""
+    from taskwatch.errors import TaskwatchError
+    from taskwatch.telemetry import printable
+
+    found = _meant(reader, written)
+    if not isinstance(found, str):
+        raise TaskwatchError(printable(_told_of(found)))
+    (event,) = reader.events(event_id=found)
+    return event
+
+
+def find_events(reader: "StoreReader", written: str) -> "Sequence[EventId]":
+    """Return the id of the event that `find_event` finds; of a message, those of all that it tells."""
+    from taskwatch.errors import TaskwatchError
+    from taskwatch.telemetry import printable
+
+    found = _meant(reader, written)
+    if isinstance(found, str):
+        return [found]
+    if not found.events:
+        raise TaskwatchError(printable(_told_of(found)))
+    return found.events
+
+
+def _meant(reader: "StoreReader", written: str) -> "EventId | ToldIn":
+    """Return the event, or where none begins so the message: logs and mail have the ids of both."""
     from taskwatch.cli.query import SHORT_ID
     from taskwatch.errors import TaskwatchError
     from taskwatch.telemetry import printable
 
-    prefix = written.strip().removesuffix("…")
+    prefix = written.strip().removesuffix("…").removeprefix("<").partition("@")[0]  # of a mail: <ID@DOMAIN>
     if not re.fullmatch(r"[A-Za-z0-9_]+", prefix):
         raise click.UsageError(printable(f"{written!r} is no id of an event; `taskwatch events` shows them"))
-    ids = reader.event_ids(prefix, limit=CANDIDATES + 1)
-    exact = [event_id for event_id in ids if event_id == prefix] or ids
+    known: dict[str, EventId | ToldIn] = {
+        message.event_id: message for message in reader.messages(prefix, limit=CANDIDATES + 1)
+    }
+    known |= {event_id: event_id for event_id in reader.event_ids(prefix, limit=CANDIDATES + 1)}
+    exact = [prefix] if prefix in known else sorted(known)
     if not exact:
         raise TaskwatchError(
             f"no event is known whose id begins with {prefix}; it may be older than the store keeps"
@@ -66,8 +96,22 @@ def find_event(reader: "StoreReader", written: str) -> "EventRow":
         raise TaskwatchError(
             f"several events begin with {prefix}, write more of it: {', '.join(shown)}{more}"
         )
-    (event,) = reader.events(event_id=exact[0])
-    return event
+    return known[exact[0]]
+
+
+def _told_of(message: "ToldIn") -> str:
+    """Say what a message is, to somebody who took it for an event. Not printable yet."""
+    from taskwatch.cli.output import counted, few
+    from taskwatch.cli.query import SHORT_ID
+
+    to = few(message.receivers)
+    if not message.events:
+        return f"{message.event_id} is a message to {to} whose events are not on record any more"
+    among = ", ".join(event_id[:SHORT_ID] for event_id in message.events[:AMONG])
+    return (
+        f"{message.event_id} is a message to {to} that tells {counted(len(message.events), 'event')}, "
+        f"{'among them ' if len(message.events) > AMONG else ''}{among}: explain one of them"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +126,7 @@ class _Story:
     resolves: "Sequence[str]"  # the events whose alerts are over by it
     alerts: "Mapping[str, OpenedAlertRow]"  # that it and those opened
     hushes: "Sequence[Silence | Mute]"  # that ended after it
-    config: "Config"
+    config: "Config | None"  # None: it has mistakes
 
     @property
     def is_told_as_an_end(self) -> bool:
@@ -102,6 +146,8 @@ class _Story:
         """Its way through the tree of today."""
         from taskwatch.cli.tree import walk
 
+        if self.config is None:
+            return []
         return list(walk(self.config.route, self.attributes))
 
     @property
@@ -109,7 +155,7 @@ class _Story:
         """Tell whether it went where it would go today; None: there is nothing to compare."""
         from taskwatch.core.route import ROOT
 
-        if self.is_told_as_an_end or not self.told:
+        if self.is_told_as_an_end or not self.told or self.config is None:
             return None
         today = {hop.receiver: hop.path for hop in self.config.routing.reached(self.attributes)}
         today.pop(self.about or "", None)
@@ -117,12 +163,18 @@ class _Story:
         return today == {row.receiver: row.path for row in rows if row.path.startswith(ROOT)}
 
 
-def _story(reader: "StoreReader", event: "EventRow", config: "Config") -> _Story:
+def _story(reader: "StoreReader", event: "EventRow", where: Footing) -> _Story:
     from taskwatch.core.attributes import attributes_of
 
     body = json.loads(event.body)
     resolves = body["data"].get("resolves") or []
     resolves = [resolves] if isinstance(resolves, str) else resolves
+    config = where.config
+    if config is None:
+        deliveries = reader.deliveries(event_id=event.id, limit=1000)
+        people = frozenset(row.receiver for row in deliveries if row.group is not None)
+    else:
+        people = config.routing.people
     return _Story(
         event=event,
         body=body,
@@ -130,10 +182,10 @@ def _story(reader: "StoreReader", event: "EventRow", config: "Config") -> _Story
         task=None
         if event.job_id is None
         else next(iter(reader.tasks(project=event.project, job_id=event.job_id)), None),
-        told=reader.told(event.id, people=config.routing.people),
+        told=reader.told(event.id, people=people),
         resolves=resolves,
         alerts={alert.event_id: alert for alert in reader.opened_alerts([event.id, *resolves])},
-        hushes=[*reader.silences(since=event.time), *config.mutes],
+        hushes=[*reader.silences(since=event.time), *(() if config is None else config.mutes)],
         config=config,
     )
 
@@ -150,8 +202,8 @@ def _object(story: _Story) -> dict[str, object]:
         "ends": [
             happened.alert(event_id, story.alerts) or {"event_id": event_id} for event_id in story.resolves
         ],
-        "deliveries": told.rows(story.told, story.config.route),
-        "routes": None if is_end else [step.row() for step in story.steps],
+        "deliveries": told.rows(story.told, None if story.config is None else story.config.route),
+        "routes": None if is_end or story.config is None else [step.row() for step in story.steps],
         "routes_agree": story.agrees,
         "silences": [] if is_end else hush.rows(story.event, story.attributes, story.hushes, holding=held_by),
     }
@@ -181,8 +233,11 @@ def _decided(story: _Story) -> Iterator[str]:
             indent=0,
         )
         return
-    yield "The routes that the configuration has now:"
-    yield from pictured(story.steps, story.attributes)
+    if story.config is None:
+        yield "The configuration cannot be read as it is, so no routes and no windows are shown."
+    else:
+        yield "The routes that the configuration has now:"
+        yield from pictured(story.steps, story.attributes)
     if story.about is not None:
         yield from hanging(f"{story.about} is not told of itself.", indent=0)
     if story.agrees is False:

@@ -11,6 +11,7 @@ import click
 from taskwatch.cli.output import age, print_json, print_table
 from taskwatch.cli.page import moment
 from taskwatch.cli.query import SHORT_ID
+from taskwatch.telemetry import printable
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config, WatchedProject
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from taskwatch.store.rows import AlertRow, EventRow, TaskRow
 
 DAY: Final = timedelta(hours=24)  # of which a dry run looks at the events
-EVENTS_LOOKED_AT: Final = 1_000
+EVENTS_LOOKED_AT: Final = 20_000
 TASKS_LOOKED_AT: Final = 10_000
 ALERTS_LOOKED_AT: Final = 100
 SHOWN: Final = 20  # rows of each kind
 MISSPELT: Final = (
-    "No event of the last 24 h matches, no running task and no open alert: is a matcher misspelt? "
+    "No event of {looked_at} matches, no running task and no open alert: is a matcher misspelt? "
     "What matchers see shows taskwatch events --json, and with values of your own taskwatch route test."
 )
 
@@ -57,23 +58,23 @@ def preview(config: "Config", wanted: "Silence", now: datetime, *, as_json: bool
     else:
         _show(wanted, taken, now)
     if not (taken.events or taken.running or taken.alerts):
-        click.echo(MISSPELT, err=True)
+        looked_at = "the last 24 h" if taken.are_all else f"the newest {taken.looked_at:,}"
+        click.echo(MISSPELT.format(looked_at=looked_at), err=True)
 
 
 def _taken(reader: "StoreReader", config: "Config", wanted: "Silence", now: datetime) -> _Taken:
-    events = reader.events(since=now - DAY, limit=EVENTS_LOOKED_AT + 1)
     alerts = reader.alerts(limit=ALERTS_LOOKED_AT + 1)
-    bodies = {row.id: row.body for row in events}
+    events, looked_at = [], 0
+    for row in reader.each_event(since=now - DAY, limit=EVENTS_LOOKED_AT + 1):
+        looked_at += 1
+        if looked_at <= EVENTS_LOOKED_AT and _would_hold(wanted, row.body):
+            events.append(row)
     return _Taken(
-        looked_at=len(events[:EVENTS_LOOKED_AT]),
-        are_all=len(events) <= EVENTS_LOOKED_AT,
-        events=[row for row in events[:EVENTS_LOOKED_AT] if _would_hold(wanted, row.body)],
+        looked_at=min(looked_at, EVENTS_LOOKED_AT),
+        are_all=looked_at <= EVENTS_LOOKED_AT,
+        events=events,
         running=list(_running(reader, config, wanted, now)),
-        alerts=[
-            row
-            for row in alerts[:ALERTS_LOOKED_AT]
-            if _is_taken(wanted, bodies.get(row.event_id) or _body(reader, row))
-        ],
+        alerts=[row for row in alerts[:ALERTS_LOOKED_AT] if _is_taken(wanted, row.body)],
         are_all_alerts=len(alerts) <= ALERTS_LOOKED_AT,
     )
 
@@ -89,11 +90,6 @@ def _is_taken(wanted: "Silence", body: bytes) -> bool:
     from taskwatch.core.attributes import attributes_of
 
     return wanted.covers(attributes_of(body), wanted.begins_at)
-
-
-def _body(reader: "StoreReader", alert: "AlertRow") -> bytes:
-    (event,) = reader.events(event_id=alert.event_id, limit=1)
-    return event.body
 
 
 def _running(
@@ -147,12 +143,11 @@ def _preview_row(wanted: "Silence", taken: _Taken) -> dict[str, object]:
         "newest_event_ids": [row.id for row in taken.events[:SHOWN]],
         "running_job_ids": [row.task.job_id for row, _ in taken.running],
         "open_alert_event_ids": [row.event_id for row in taken.alerts],
+        "held_alert_event_ids": [row.event_id for row in taken.alerts if row.held_by and not row.is_told],
     }
 
 
 def _show(wanted: "Silence", taken: _Taken, now: datetime) -> None:
-    from taskwatch.telemetry import printable
-
     click.echo(f"Nothing was added. Until {moment(wanted.ends_at)} it would hold back what matches")
     for matcher in wanted.matchers:
         click.echo(f"  {printable(str(matcher))}")
@@ -208,9 +203,7 @@ def _show_alerts(taken: _Taken, now: datetime) -> None:
     looked_at = "" if taken.are_all_alerts else f" of the newest {ALERTS_LOOKED_AT}"
     click.echo(f"\nOpen alerts that match: {len(taken.alerts)}{looked_at}")
     if taken.alerts:
-        click.echo(
-            "They were told already and stay open: a silence ends none, only what comes after is held."
-        )
+        click.echo(f"{_told(taken.alerts)} stay open: a silence ends none, only what comes after is held.")
     _print_newest(
         ("FOR", "SEVERITY", "ALERT", "PROJECT", "SUMMARY", "JOB ID"),
         [
@@ -225,11 +218,31 @@ def _show_alerts(taken: _Taken, now: datetime) -> None:
             for row in taken.alerts
         ],
         spare=("SEVERITY", "PROJECT", "ALERT"),
+        whole=("JOB ID",),
     )
 
 
-def _print_newest(headings: Sequence[str], rows: Sequence[Sequence[object]], *, spare: Sequence[str]) -> None:
+def _told(alerts: "Sequence[AlertRow]") -> str:
+    """Say how many of them somebody was told of, and what keeps the others back."""
+    told = sum(row.is_told for row in alerts)
+    if told == len(alerts):
+        return "They were told already and"
+    held = Counter(row.held_by for row in alerts if not row.is_told)
+    others = [
+        f"{number} told to nobody" if by is None else f"{number} held back by {printable(by)}"
+        for by, number in held.most_common()
+    ]
+    return f"{', '.join([f'{told} told already', *others])}. They"
+
+
+def _print_newest(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    spare: Sequence[str],
+    whole: Sequence[str] = (),
+) -> None:
     if rows:
-        print_table(headings, rows[:SHOWN], empty="", spare=spare)
+        print_table(headings, rows[:SHOWN], empty="", spare=spare, whole=whole)
     if len(rows) > SHOWN:
         click.echo(f"… and {len(rows) - SHOWN} more")

@@ -41,12 +41,17 @@ def print_json(rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def print_table(
-    headings: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str, spare: Sequence[str] = ()
+    headings: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    empty: str,
+    spare: Sequence[str] = (),
+    whole: Sequence[str] = (),
 ) -> None:
     """Print aligned columns, whole when piped.
 
     On a terminal too narrow for them the `spare` ones are left out, in their order: they stand whole or
-    not at all. What is left is cut.
+    not at all. What is left is cut, but for the `whole` ones: a command takes what they hold.
     """
     if not rows:
         click.echo(empty, err=True)
@@ -56,15 +61,15 @@ def print_table(
         heading: max(len(heading), *(len(row[i]) for row in texts)) for i, heading in enumerate(headings)
     }
     if sys.stdout.isatty():
-        _fit(widths, shutil.get_terminal_size().columns, spare)
+        _fit(widths, shutil.get_terminal_size().columns, spare, whole)
     click.echo(_line(list(widths), list(widths.values()), bare=True))
     for row in texts:
         cells = [text for heading, text in zip(headings, row, strict=True) if heading in widths]
         click.echo(_line(cells, list(widths.values())))
 
 
-def _fit(widths: dict[str, int], terminal: int, spare: Sequence[str]) -> None:
-    texts = [heading for heading in widths if heading not in spare]
+def _fit(widths: dict[str, int], terminal: int, spare: Sequence[str], whole: Sequence[str]) -> None:
+    texts = [heading for heading in widths if heading not in (*spare, *whole)]
     least = {
         heading: min(width, READABLE) if heading in texts else width for heading, width in widths.items()
     }

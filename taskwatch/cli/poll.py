@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.options import Footing, config_option, footing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskwatch.store.rows import EventRow
 
 NOT_POLLED = 3  # the exit code
+UNKNOWN_TIMEOUT = 60.0  # seconds for one poll, where none is known
 DELIVERY_SECONDS = 60.0  # for what is due now; what is left is pending, and the next run's
 
 _Troubles = dict[str, list[str]]
@@ -40,7 +41,10 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
     from taskwatch.app import require_secret
     from taskwatch.store.lock import is_watched
 
-    configuration = loaded(config)
+    where = footing(config)
+    if where.config is None and not dry_run and is_watched(where.store.path):
+        return _ask(where, names, as_json)
+    configuration = where.whole()
     require_secret(configuration)
     # As configured: what a receiver of type log is given here counts as delivered.
     telemetry.configure(format_=configuration.log.format, level=configuration.log.level)
@@ -57,11 +61,11 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
         telemetry.configure(format_=configuration.log.format, level="error")  # what goes wrong is printed
         return asyncio.run(_glance(configuration, as_json))
     if is_watched(configuration.store.path):
-        return _ask(configuration, as_json)
+        return _ask(where, [project.name for project in configuration.configured], as_json)
     return asyncio.run(_poll(configuration, as_json))
 
 
-def _ask(config: "Config", as_json: bool) -> int:
+def _ask(where: Footing, names: "Sequence[str]", as_json: bool) -> int:
     """Let the running daemon poll, and tell what came of it."""
     from taskwatch.cli.output import counted
     from taskwatch.cli.request import ask
@@ -69,12 +73,13 @@ def _ask(config: "Config", as_json: bool) -> int:
     from taskwatch.store.reader import StoreReader
     from taskwatch.telemetry import printable
 
-    names = [project.name for project in config.configured]
-    longest = max(project.timeout for project in config.configured)
-    # A poll that is under way when the daemon is asked comes first.
-    polls = ask(config.store.path, Action.POLL, {"projects": names}, within=2 * longest)["polls"]
+    configured = () if where.config is None else where.config.configured
+    longest = max((one.timeout for one in configured if one.name in names), default=UNKNOWN_TIMEOUT)
     troubles: _Troubles = {}
-    with StoreReader(config.store.path) as reader:
+    with StoreReader(where.store.path) as reader:
+        names = names or [row.name for row in reader.projects(limit=100_000)]
+        # A poll that is under way when the daemon is asked comes first.
+        polls = ask(where.store.path, Action.POLL, {"projects": list(names)}, within=2 * longest)["polls"]
         for poll in polls:
             events = [row for event_id in poll["events"] for row in reader.events(event_id=event_id)]
             _print(events, as_json, project=poll["project"], width=_width(names))

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.options import Footing, config_option, footing
 from taskwatch.cli.output import age, few, print_json, print_table
 
 if TYPE_CHECKING:
     from taskwatch.cli.standing import Daemon, Standing
-    from taskwatch.config.configuration import Config
     from taskwatch.store.reader import StoreReader
     from taskwatch.store.rows import EventRow, TaskRow
 
@@ -93,7 +92,7 @@ type_option = click.option("--type", "event_type", metavar="TYPE", help="Of this
 def tasks(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the tasks that are known, the newest first."""
     now = datetime.now(UTC)
-    with found(config, lambda reader: reader.tasks, **chosen) as rows:
+    with found(footing(config), lambda reader: reader.tasks, **chosen) as rows:
         _print_tasks(rows, now, as_json=as_json)
 
 
@@ -143,7 +142,7 @@ def _print_tasks(rows: "Sequence[TaskRow]", now: datetime, *, as_json: bool) -> 
 @filters(type_option, name_option, instance_option)
 def events(config: Path | None, as_json: bool, **chosen: Any) -> None:
     """List the events that were recorded, the newest first. With --json, as they were told."""
-    with found(config, lambda reader: reader.events, **chosen) as rows:
+    with found(footing(config), lambda reader: reader.events, **chosen) as rows:
         _print_events(rows, as_json=as_json)
 
 
@@ -181,11 +180,11 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
     from taskwatch.store.reader import StoreReader
     from taskwatch.telemetry import printable
 
-    configuration = loaded(config)
-    daemon, remark = _heard_of(configuration.store.path)
+    where = footing(config)
+    daemon, remark = _heard_of(where.store.path)
     now = datetime.now(UTC)
-    with StoreReader(configuration.store.path) as reader:
-        rows = standings(configuration, reader.projects(limit=100_000), now=now, daemon=daemon)
+    with StoreReader(where.store.path) as reader:
+        rows = standings(where.config, reader.projects(limit=100_000), now=now, daemon=daemon)
     rows = [row for row in rows if project in (None, row.name)]
     if remark is not None:
         click.echo(remark, err=True)
@@ -217,7 +216,7 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
 
 @contextmanager
 def found(
-    config: Path | None,
+    where: Footing,
     method: "Callable[[StoreReader], Callable[..., list[Row]]]",
     *,
     limit: int,
@@ -229,18 +228,17 @@ def found(
     """
     from taskwatch.store.reader import StoreReader
 
-    configuration = loaded(config)
-    with StoreReader(configuration.store.path) as reader:
+    with StoreReader(where.store.path) as reader:
         rows = method(reader)(**chosen, limit=limit + 1)
         if not rows:
-            _require_known(configuration, reader, **chosen)
+            _require_known(where, reader, **chosen)
     yield rows[:limit]
     if len(rows) > limit:
         click.echo("… and more: --limit N shows them", err=True)
 
 
 def _require_known(
-    config: "Config",
+    where: Footing,
     reader: "StoreReader",
     *,
     project: str | None = None,
@@ -252,10 +250,11 @@ def _require_known(
         from taskwatch.cli.route import event_type_of
 
         event_type_of(event_type)
+    config = where.config
     if project is not None:
-        names = [watched.name for watched in config.configured]
+        names = [] if config is None else [watched.name for watched in config.configured]
         _require_one_of([*names, *(row.name for row in reader.projects(limit=100_000))], project, "project")
-    if receiver is not None and not reader.deliveries(receiver=receiver, limit=1):
+    if receiver is not None and config is not None and not reader.deliveries(receiver=receiver, limit=1):
         _require_one_of([row.name for row in config.receivers], receiver, "receiver")
 
 

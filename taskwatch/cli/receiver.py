@@ -23,12 +23,15 @@ def receiver() -> None:
     epilog="Example: taskwatch receiver test pipeline",
 )
 @click.argument("name")
-@click.option("--dry-run", is_flag=True, help="Print what would be sent, and send nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Send nothing; print the event, letter or text that it would be told."
+)
 @config_option
 def test(name: str, dry_run: bool, config: Path | None) -> None:
     """Send one event of type taskwatch.receiver.test, which says that nothing has happened, to a receiver.
 
     The running daemon sends it, if there is one, with its own secrets; and it goes on with a receiver that it had paused (410).
+    With --dry-run the event is printed, or what a template or a letter makes of it: not the very bytes of the receiver's protocol.
     """
     from taskwatch.config.fields import nearest
     from taskwatch.telemetry import printable

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.options import config_option, footing
 
 
 @click.command(epilog="Example: taskwatch reload")
@@ -20,11 +20,12 @@ def reload(config: Path | None) -> None:
     from taskwatch.store.lock import is_watched
     from taskwatch.telemetry import printable
 
-    configuration = loaded(config)
-    store = configuration.store.path
+    where = footing(config)
+    store = where.store.path
     if not is_watched(store):
+        file = where.whole().path
         raise TaskwatchError(
-            f"no daemon holds {store}; taskwatch run reads {configuration.path} when it starts. A daemon that was "
+            f"no daemon holds {store}; taskwatch run reads {file} when it starts. A daemon that was "
             "started with another store.path cannot be found by this file: systemctl reload taskwatch, or restart it"
         )
     outcome = ask(store, Action.RELOAD, {})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from taskwatch.cli.guide import GuidingGroup
-from taskwatch.cli.options import DurationType, config_option, loaded
+from taskwatch.cli.options import DurationType, config_option, footing
 from taskwatch.cli.output import counted, few, print_json, print_table
 from taskwatch.cli.page import moment
 
@@ -84,22 +84,37 @@ def add(
     parsed = _parsed(matchers)
     _require_utf8(comment or "", "--comment")
     ends_at = _end(now, seconds, until)
-    configuration = loaded(config)
+    where = footing(config)
     wanted = Silence(
         id=0, matchers=parsed, begins_at=now, ends_at=ends_at, by=operator(), comment=comment
     )  # its number is the store's to give
     if dry_run:
         from taskwatch.cli.foreseen import preview
 
-        preview(configuration, wanted, now, as_json=as_json)
-        return
-    added = _added(configuration, wanted, matchers)
+        preview(where.whole(), wanted, now, as_json=as_json)
+    else:
+        _add(where.store.path, wanted, matchers, as_json=as_json)
+    _warn_of_nothing(parsed, where.config)
+
+
+def _add(store: Path, wanted: "Silence", matchers: Sequence[str], *, as_json: bool) -> None:
+    added = _added(store, wanted, matchers)
     if as_json:
         from taskwatch.cli.hush import row_of
 
-        print_json([row_of(added, now)])
+        print_json([row_of(added, wanted.begins_at)])
     else:
-        click.echo(f"{added} holds back what matches until {moment(ends_at)}")
+        click.echo(f"{added} holds back what matches until {moment(wanted.ends_at)}")
+
+
+def _warn_of_nothing(matchers: "Sequence[Matcher]", config: "Config | None") -> None:
+    """Say of which matchers it is known that they match nothing: most likely they are misspelt."""
+    from taskwatch.config.advice import nothing_matches
+    from taskwatch.telemetry import printable
+
+    for matcher in matchers:
+        if (why := nothing_matches(matcher, None if config is None else config.configured)) is not None:
+            click.echo(printable(f"No event to come meets {matcher}: {why}"), err=True)
 
 
 def _parsed(texts: Sequence[str]) -> "tuple[Matcher, ...]":
@@ -146,10 +161,10 @@ def _end(now: datetime, seconds: float | None, until: datetime | None) -> dateti
     return until
 
 
-def _added(config: "Config", wanted: "Silence", matchers: Sequence[str]) -> "Silence":
+def _added(store: Path, wanted: "Silence", matchers: Sequence[str]) -> "Silence":
     from taskwatch.store.desk import Desk
 
-    with Desk(config.store.path, by=wanted.by) as desk:
+    with Desk(store, by=wanted.by) as desk:
         number = desk.silence(matchers, ends_at=wanted.ends_at, comment=wanted.comment, at=wanted.begins_at)
     return replace(wanted, id=number)
 
@@ -167,11 +182,13 @@ def list_(everything: bool, as_json: bool, config: Path | None) -> None:
     """
     from taskwatch.store.reader import StoreReader
 
-    configuration = loaded(config)
+    where = footing(config)
     now = datetime.now(UTC)
-    since = now - timedelta(seconds=configuration.store.retention) if everything else now
-    with StoreReader(configuration.store.path) as reader:
-        hushes: list[Silence | Mute] = [*reader.silences(since=since), *configuration.mutes]
+    since = now - timedelta(seconds=where.store.retention) if everything else now
+    with StoreReader(where.store.path) as reader:
+        hushes: list[Silence | Mute] = [*reader.silences(since=since)]
+    if where.config is not None:
+        hushes += where.config.mutes
     if as_json:
         from taskwatch.cli.hush import row_of
 
@@ -180,7 +197,8 @@ def list_(everything: bool, as_json: bool, config: Path | None) -> None:
     print_table(
         ("NUMBER", "STATE", "ENDS", "MATCHERS", "BY", "COMMENT"),
         [_cells(hush, now) for hush in hushes],
-        empty="No silence is in force, and the configuration has no mute window.",
+        empty="No silence is in force"
+        + ("." if where.config is None else ", and the configuration has no mute window."),
         spare=("BY",),
     )
 
@@ -219,7 +237,7 @@ def expire(numbers: tuple[int, ...], config: Path | None) -> None:
     from taskwatch.store.lock import is_watched
     from taskwatch.store.operations import operator
 
-    store = loaded(config).store.path
+    store = footing(config).store.path
     with Desk(store, by=operator()) as desk:
         ended = desk.expire(numbers, at=datetime.now(UTC))
     if ended:

@@ -39,8 +39,15 @@ class Daemon(StrEnum):
     NONE = "none"
 
 
-def standings(config: Config, rows: Sequence[ProjectRow], *, now: datetime, daemon: Daemon) -> list[Standing]:
-    """Return the configured projects in their order, then those that are configured no more."""
+def standings(
+    config: Config | None, rows: Sequence[ProjectRow], *, now: datetime, daemon: Daemon
+) -> list[Standing]:
+    """Return the configured projects in their order, then those that are configured no more.
+
+    Where the configuration is not known, those that are on record, as the daemon knows them.
+    """
+    if config is None:
+        return [_recorded(row, now=now, daemon=daemon) for row in reversed(rows)]
     known = {row.identity: row for row in rows}
     return [
         *(
@@ -107,6 +114,29 @@ def _configured(
         next_poll_at=_next(condition, now) if condition is not None and daemon is Daemon.ANSWERS else None,
         tasks=0 if row is None else row.tasks,
         running=0 if row is None else row.open_tasks,
+        cause=None if trouble is None else trouble.cause,
+        error=None if trouble is None else trouble.error,
+        since=None if trouble is None else trouble.since,
+    )
+
+
+def _recorded(row: ProjectRow, *, now: datetime, daemon: Daemon) -> Standing:
+    """Return how a project stands by what is on record of it alone."""
+    condition = row.condition
+    trouble = condition.trouble if condition is not None else None
+    is_polled = condition is not None and daemon is Daemon.ANSWERS
+    return Standing(
+        name=row.name,
+        state=_state(row, condition, daemon),
+        host=row.identity.host,
+        project_id=row.identity.project_id,
+        baseline_at=row.baseline_at,
+        read_at=row.observed_at,
+        interval_seconds=condition.interval if condition is not None and is_polled else None,
+        configured_interval_seconds=None,
+        next_poll_at=_next(condition, now) if condition is not None and is_polled else None,
+        tasks=row.tasks,
+        running=row.open_tasks,
         cause=None if trouble is None else trouble.cause,
         error=None if trouble is None else trouble.error,
         since=None if trouble is None else trouble.since,

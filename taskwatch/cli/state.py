@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskwatch.cli.guide import GuidingGroup
-from taskwatch.cli.options import config_option, loaded
+from taskwatch.cli.options import config_option, footing, loaded
 
 if TYPE_CHECKING:
     from taskwatch.store.upkeep import Inspection
@@ -39,7 +39,7 @@ def backup(file: Path, config: Path | None) -> None:
     from taskwatch.store.backup import backup as copied
     from taskwatch.telemetry import printable
 
-    size = copied(loaded(config).store.path, file)
+    size = copied(footing(config).store.path, file)
     click.echo(printable(f"{file}: {_size(size)}, checked"))
 
 
@@ -60,7 +60,7 @@ def check(config: Path | None, as_json: bool) -> int:
     from taskwatch.store.upkeep import inspect
     from taskwatch.telemetry import printable
 
-    store = loaded(config).store
+    store = footing(config).store
     kept_since = datetime.now(UTC) - timedelta(seconds=store.retention)
     found = inspect(store.path, kept_since=kept_since)
     held = is_watched(store.path)

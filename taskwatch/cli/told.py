@@ -17,7 +17,7 @@ from taskwatch.engine.ports import WaitingGroup
 from taskwatch.model.alert import OPENING
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.event import LABEL_PREFIX
-from taskwatch.store.rows import DeliveryRow, MessageRow, ToldRow
+from taskwatch.store.rows import DeliveryRow, FailingRow, MessageRow, ToldRow
 from taskwatch.telemetry import printable
 
 # By Reason: what a person can do about it. What the receiver said stands before it.
@@ -44,27 +44,28 @@ ENDS: Final[Mapping[str, str]] = {
 ATTEMPT_LINES: Final = 2
 
 
-def lines(told: Sequence[ToldRow], config: Config, hushes: Sequence[hush.Hush]) -> Iterator[str]:
+def lines(told: Sequence[ToldRow], config: Config | None, hushes: Sequence[hush.Hush]) -> Iterator[str]:
     """Say of each receiver what became of the event there."""
     if not told:
         yield "No delivery is on record: retention forgot them, or no receiver was named."
-    served = {receiver.name for receiver in config.receivers}
+    served = None if config is None else {receiver.name for receiver in config.receivers}
     for row in told:
-        yield from _delivery(row, config, hushes, is_served=row.delivery.receiver in served)
+        is_served = served is None or row.delivery.receiver in served
+        yield from _delivery(row, config, hushes, is_served=is_served)
 
 
-def rows(told: Sequence[ToldRow], route: Route) -> list[dict[str, object]]:
+def rows(told: Sequence[ToldRow], route: Route | None) -> list[dict[str, object]]:
     """Return the same as values."""
     return [_row(row, route) for row in told]
 
 
-def _row(told: ToldRow, route: Route) -> dict[str, object]:
+def _row(told: ToldRow, route: Route | None) -> dict[str, object]:
     row = told.delivery
     group = None if row.group is None else read_group(row.group)
     return {
         "receiver": row.receiver,
         "route": row.path,
-        "matchers": _matchers(route, row.path),
+        "matchers": None if route is None else _matchers(route, row.path),
         "state": row.state,
         "attempts": row.attempts,
         "replay": row.replay,
@@ -78,6 +79,8 @@ def _row(told: ToldRow, route: Route) -> dict[str, object]:
         "held_by": row.held_by,
         "group": None if group is None else {"route": group.route, "by": group.by},
         "waiting": None if told.waiting is None else _waiting_row(told.waiting),
+        "behind": told.behind,
+        "receiver_failing": None if told.failing is None else _failing_row(told.failing),
         "message": None if told.message is None else _message_row(told.message),
         "attempts_on_record": [
             {"at": tried.at, "reason": tried.reason, "detail": tried.detail} for tried in told.failed
@@ -93,6 +96,11 @@ def _waiting_row(waiting: WaitingGroup) -> dict[str, object]:
     }
 
 
+def _failing_row(failing: FailingRow) -> dict[str, object]:
+    last = failing.last
+    return {"since": failing.since, "last_at": last.at, "reason": last.reason, "detail": last.detail}
+
+
 def _message_row(message: MessageRow) -> dict[str, object]:
     return {
         "number": message.number,
@@ -105,18 +113,20 @@ def _message_row(message: MessageRow) -> dict[str, object]:
 
 
 def _delivery(
-    told: ToldRow, config: Config, hushes: Sequence[hush.Hush], *, is_served: bool
+    told: ToldRow, config: Config | None, hushes: Sequence[hush.Hush], *, is_served: bool
 ) -> Iterator[str]:
     row = told.delivery
     tries = f" after {counted(row.attempts, 'attempt')}" if row.attempts else ""
     yield f"{printable(row.receiver)}: {coloured(row.state)}{tries}"
-    yield from beside("  by", _by(row, config.route))
+    yield from beside("  by", _by(row, None if config is None else config.route))
     if row.held_by is not None:
         yield from beside("  held", _held(row, hushes))
     if told.message is not None:
         yield from beside("  message", _message(told.message))
     if told.waiting is not None:
         yield from beside("  waits", _waits(told.waiting, config))
+    if is_served:
+        yield from _turn(told)
     if row.replay:
         yield from beside("  replay", "an operator sent it again; attempts are counted from there")
     if row.first_attempt_at is not None:
@@ -125,8 +135,8 @@ def _delivery(
     yield from _end(row, is_served=is_served, is_listed=bool(told.failed))
 
 
-def _by(row: DeliveryRow, route: Route) -> str:
-    if not row.path.startswith(ROOT):
+def _by(row: DeliveryRow, route: Route | None) -> str:
+    if route is None or not row.path.startswith(ROOT):
         return row.path  # no route: it says itself why
     matchers = _matchers(route, row.path)
     if matchers is None:
@@ -168,10 +178,12 @@ def _message(message: MessageRow) -> str:
     )
 
 
-def _waits(waiting: WaitingGroup, config: Config) -> str:
+def _waits(waiting: WaitingGroup, config: Config | None) -> str:
     group = f"for its group, {_named(waiting.key)}, since {moment(waiting.since)}"
     if waiting.is_open:
         return f"{group}: its group has a message that is not delivered yet, and this is told in the next one"
+    if config is None:
+        return group
     grouping = config.routing.grouping(read_group(waiting.key).route)
     before = (
         ""
@@ -179,6 +191,20 @@ def _waits(waiting: WaitingGroup, config: Config) -> str:
         else f", and {grouping.interval:g} s after the message before, of {moment(waiting.last_at)}"
     )
     return f"{group}: it is told {grouping.wait:g} s after that{before}, at the earliest"
+
+
+def _turn(told: ToldRow) -> Iterator[str]:
+    """Say what one waits for that was never tried, where that is known."""
+    if told.behind is not None:
+        yield from beside(
+            "  waits", f"for {told.behind}, an earlier event of the same task, to be told first"
+        )
+    if (failing := told.failing) is not None:
+        yield from beside(
+            "" if told.behind is not None else "  waits",
+            f"{told.delivery.receiver} has been failing since {moment(failing.since)}, last {moment(failing.last.at)} "
+            f"{failing.last.reason}: {failing.last.detail}; until it works again it is tried with one at a time",
+        )
 
 
 def _named(key: str) -> str:

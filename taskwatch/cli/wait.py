@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from taskwatch.cli.options import DurationType, config_option, loaded
+from taskwatch.cli.options import DurationType, Footing, config_option, footing
 
 if TYPE_CHECKING:
     from taskwatch.cli.vigil import CloudView, Sight, View, Vigil
     from taskwatch.config.configuration import Config
 
 NOT_COMPLETED: Final = 1  # the exit code
+UNKNOWN_PATIENCE: Final = 600.0  # seconds, where no interval is known
 
 
 @click.command(epilog="Example: taskwatch wait 03bc055a-135c-4245-8bd8-b0bc6d3350b3 --timeout 2h")
@@ -35,14 +36,15 @@ def wait(job_ids: tuple[str, ...], config: Path | None, timeout: float | None, a
     from taskwatch import telemetry
     from taskwatch.cli.vigil import Vigil
 
-    configuration = loaded(config)
-    telemetry.configure(format_=configuration.log.format, level=configuration.log.level)
+    where = footing(config)
+    if where.config is not None:
+        telemetry.configure(format_=where.config.log.format, level=where.config.log.level)
     vigil = Vigil(job_ids, tell=_tell_json if as_json else _tell)
-    asyncio.run(_wait(vigil, configuration, timeout))
+    asyncio.run(_wait(vigil, where, timeout))
     return 0 if vigil.is_success else NOT_COMPLETED
 
 
-async def _wait(vigil: "Vigil", config: "Config", seconds: float | None) -> None:
+async def _wait(vigil: "Vigil", where: Footing, seconds: float | None) -> None:
     import asyncio
 
     from taskwatch.config.fields import spell_duration
@@ -50,32 +52,34 @@ async def _wait(vigil: "Vigil", config: "Config", seconds: float | None) -> None
 
     try:
         async with asyncio.timeout(seconds), AsyncExitStack() as stack:
-            await _follow(vigil, config, stack)
+            await _follow(vigil, where, stack)
     except TimeoutError as error:
         raise TaskwatchError(f"not over after {spell_duration(seconds or 0)}: {vigil.rest()}") from error
 
 
-async def _follow(vigil: "Vigil", config: "Config", stack: AsyncExitStack) -> None:
+async def _follow(vigil: "Vigil", where: Footing, stack: AsyncExitStack) -> None:
     """Look where there is something to see, daemon or cloud, until all is over."""
     import asyncio
 
     from taskwatch.cli.vigil import StoreView
     from taskwatch.store.lock import is_watched
 
-    store = StoreView(config.store.path, patience=_patience(config))
+    store = StoreView(where.store.path, patience=_patience(where.config))
     cloud: CloudView | None = None
     while not vigil.is_over:
         view: View = store
-        if not is_watched(config.store.path):
-            cloud = cloud or await _open_cloud(config, stack)
+        if not is_watched(where.store.path):
+            cloud = cloud or await _open_cloud(where.whole(), stack)
             view = cloud
         pause = await view.look(vigil)
         if not vigil.is_over:
             await asyncio.sleep(pause)
 
 
-def _patience(config: "Config") -> float:
+def _patience(config: "Config | None") -> float:
     """Return in which time a daemon has certainly read every project twice, if it can be read."""
+    if config is None:
+        return UNKNOWN_PATIENCE
     return 2 * max(watched.interval.idle + watched.timeout for watched in config.configured)
 
 

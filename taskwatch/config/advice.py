@@ -2,17 +2,21 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from taskwatch.config.configuration import Config, Credential, NamedProject, WatchedProject
 from taskwatch.config.document import Document, KeyPath, Problem, in_order, spell_path
+from taskwatch.config.fields import nearest
 from taskwatch.config.kept import Url
 from taskwatch.config.references import Spot, entries, setting
 from taskwatch.config.schema import AkskCredential, CloudCredential, NoCredential
+from taskwatch.config.template import LetterTemplate, Template
 from taskwatch.core.cadence import stretch
+from taskwatch.core.matchers import TYPE_PREFIX, Matcher, Operator
 from taskwatch.core.route import Route
+from taskwatch.model.event import LABEL_PREFIX, EventType, Severity
 from taskwatch.secret import Kept
 
 SERVICE_CONFIGURATION: Final = Path("/etc/taskwatch")
@@ -21,6 +25,15 @@ _UNVERIFIED: Final = "the certificate is not verified for"
 _WHO_ANSWERS: Final = (
     "anybody on the way can read what is sent and answer; write true, and ca: FILE for a CA of your own"
 )
+
+# What templates are given; see taskwatch.core.letters.facts.
+TEMPLATE_NAMES: Final = ("event", "events", "count", "left_out", "group", "severity", "is_reminder", "at")
+
+_NO_SUCH: Final[Mapping[str, str]] = {
+    "type": "there is no such type",
+    "severity": "there is no such severity",
+    "project": "no configured project has this name",
+}
 
 _Documents = Sequence[Document]  # the main one first
 
@@ -37,6 +50,8 @@ def advice(config: Config, documents: _Documents) -> tuple[str, ...]:
         *_unverified_receivers(config),
         *_never_told(config, documents),
         *_never_reached(config.route, ("route",), documents[0]),
+        *_never_matching(config, documents[0]),
+        *_never_filled_in(config, documents),
     ]
     return tuple(problem.line() for problem in in_order(said, documents))
 
@@ -167,3 +182,85 @@ def _never_reached(route: Route, path: KeyPath, document: Document) -> Iterator[
         elif not child.matchers and not child.continues:
             taker = here
         yield from _never_reached(child, here, document)
+
+
+def nothing_matches(matcher: Matcher, projects: Sequence[WatchedProject | NamedProject] | None) -> str | None:
+    """Say why no event can meet the condition, and what was probably meant; None if one may. Not printable yet.
+
+    Where the configured projects are not known, nothing is said of what they decide.
+    """
+    if matcher.operator not in (Operator.EQUAL, Operator.MATCHES) or matcher.matches({}):
+        return None
+    values = _values(matcher.name, projects)
+    if values is None or any(matcher.matches({matcher.name: value}) for value in values):
+        return None
+    label = matcher.name.removeprefix(LABEL_PREFIX)
+    if label != matcher.name and not values:
+        labels = sorted({name for one in projects or () for name in one.labels})
+        return f"no configured project has this label; {nearest(label, labels)}"
+    meant = nearest(
+        matcher.value.removeprefix(TYPE_PREFIX), [one.removeprefix(TYPE_PREFIX) for one in values]
+    )
+    return f"{_NO_SUCH.get(matcher.name, 'no configured project has this value of the label')}; {meant}"
+
+
+def _values(name: str, projects: Sequence[WatchedProject | NamedProject] | None) -> Collection[str] | None:
+    """Return the values that the attribute can have; None if it may have any."""
+    match name:
+        case "type":
+            return tuple(EventType)
+        case "severity":
+            return tuple(Severity)
+        case "project" if projects is not None:
+            return tuple(one.name for one in projects)
+        case _ if name.startswith(LABEL_PREFIX) and projects is not None:
+            label = name.removeprefix(LABEL_PREFIX)
+            return tuple(dict.fromkeys(one.labels[label] for one in projects if label in one.labels))
+        case _:
+            return None
+
+
+def _never_matching(config: Config, document: Document) -> Iterator[Problem]:
+    for path, matchers in (
+        *_conditions(config.route, ("route",)),
+        *((("mute", number), mute.matchers) for number, mute in enumerate(config.mutes)),
+    ):
+        for number, matcher in enumerate(matchers):
+            if (why := nothing_matches(matcher, config.configured)) is not None:
+                yield document.problem(
+                    (*path, "matchers", number), f"no event to come meets {matcher}: {why}"
+                )
+
+
+def _conditions(route: Route, path: KeyPath) -> Iterator[tuple[KeyPath, tuple[Matcher, ...]]]:
+    yield path, route.matchers
+    for number, child in enumerate(route.routes):
+        yield from _conditions(child, (*path, "routes", number))
+
+
+def _never_filled_in(config: Config, documents: _Documents) -> Iterator[Problem]:
+    by_name = {receiver.name: receiver for receiver in config.receivers}
+    for (document, path), entry in entries(documents, "receivers"):
+        for key, template in _templates(by_name[str(entry["name"])].template).items():
+            written = (*path, "template", *key)
+            if unknown := _unknown_names(template):
+                yield document.problem(
+                    written if document.value(written) is not None else (*path, "template"),
+                    f"no template is given {unknown[0]!r}, so this one cannot be filled in; "
+                    f"{nearest(unknown[0], TEMPLATE_NAMES)}",
+                )
+
+
+def _templates(template: object) -> Mapping[KeyPath, Template]:
+    if isinstance(template, Template):
+        return {(): template}
+    if not isinstance(template, LetterTemplate):
+        return {}
+    parts = {key: getattr(template, key) for key in LetterTemplate.model_fields}
+    return {(key,): part for key, part in parts.items() if part is not None}
+
+
+def _unknown_names(template: Template) -> list[str]:
+    from taskwatch.sandbox import unknown_names  # noqa: PLC0415 - Jinja2 is loaded where there is a template
+
+    return unknown_names(template.source, TEMPLATE_NAMES)

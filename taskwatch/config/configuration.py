@@ -1,7 +1,7 @@
 """A configuration as the rest of taskwatch sees it: complete, consistent and frozen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from taskwatch.config.fields import is_id
@@ -120,22 +120,22 @@ class Config:
     secrets: tuple[PlacedSecret, ...]  # all of them, unread
     trusts: tuple[PlacedTrust, ...]  # the TLS sections that say anything; their files are unread
     warnings: tuple[str, ...] = ()  # printable lines: what works and should be otherwise
+    routing: Routing = field(init=False)  # all that decides who is told
 
-    @property
-    def configured(self) -> tuple[WatchedProject | NamedProject, ...]:
-        """All projects, those whose ids are unknown last."""
-        return (*self.projects, *self.named)
-
-    @property
-    def routing(self) -> Routing:
-        """All that decides who is told."""
-        return Routing(
+    def __post_init__(self) -> None:
+        routing = Routing(
             root=self.route,
             mutes=self.mutes,
             people=frozenset(one.name for one in self.receivers if one.writes_to_people),
             keepers=frozenset(one.name for one in self.receivers if one.keeps_alerts),
             endless=frozenset(one.name for one in self.receivers if not one.send_resolved),
         )
+        object.__setattr__(self, "routing", routing)
+
+    @property
+    def configured(self) -> tuple[WatchedProject | NamedProject, ...]:
+        """All projects, those whose ids are unknown last."""
+        return (*self.projects, *self.named)
 
     def inspect(self) -> Inspection:
         """Look at every secret and at every file of TLS once, as they are now."""

@@ -69,7 +69,7 @@ class Inspection:
 
 def find_secrets(parsed: BaseModel, document: Document) -> tuple[PlacedSecret, ...]:
     """Find all secrets and URLs that are read when they are used."""
-    return tuple(_placed(path, secret, document) for path, secret in _secrets(parsed, ()))
+    return tuple(_placed(path, secret, document) for path, secret in secrets_in(parsed, ()))
 
 
 def find_trusts(parsed: BaseModel, document: Document) -> tuple[PlacedTrust, ...]:
@@ -135,18 +135,19 @@ def inspect_secrets(secrets: Iterable[PlacedSecret]) -> Inspection:
     return Inspection(exposed=tuple(exposed), unreadable=tuple(unreadable), notes=tuple(notes))
 
 
-def _secrets(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, Secret]]:
+def secrets_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]]:
+    """Yield all secrets in a part of a configuration, and where they stand in it."""
     if isinstance(value, Secret):
         yield path, value
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
-            yield from _secrets(getattr(value, name), (*path, name))
+            yield from secrets_in(getattr(value, name), (*path, name))
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _secrets(item, (*path, str(key)))
+            yield from secrets_in(item, (*path, str(key)))
     elif isinstance(value, tuple | list):
         for number, item in enumerate(value):
-            yield from _secrets(item, (*path, number))
+            yield from secrets_in(item, (*path, number))
 
 
 def _placed(path: KeyPath, secret: Secret, document: Document) -> PlacedSecret:

@@ -47,7 +47,8 @@ def in_common(keys: Sequence[str]) -> Group:
     """Return what the groups of these keys have in common: what a message about all of them is about."""
     groups = [read_group(key) for key in keys]
     by = set.intersection(*(set(group.by.items()) for group in groups))
-    return Group(route=groups[0].route, by=dict(sorted(by)))
+    routes = {group.route for group in groups}
+    return Group(route=routes.pop() if len(routes) == 1 else "", by=dict(sorted(by)))
 
 
 def read_group(key: str) -> Group:

@@ -6,7 +6,7 @@ Invariants:
 """
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,10 +20,13 @@ from taskwatch.model.event import LABEL_PREFIX, WORST_FIRST, EventId, EventType,
 from taskwatch.model.letter import Letter
 from taskwatch.telemetry.text import printable
 
+REMINDER: Final = "This is still open, and nobody has it now:"
+OVER: Final = "over by now"
 LISTED: Final = 50  # events that a message names; the others it counts
 _SUBJECT: Final = 120  # characters
 _REASON: Final = 300
 _WIDTH: Final = 10  # of the words before what they speak of
+_TOGETHER: Final = 10  # tasks in one command
 _COMMANDS: Final = 17  # of those before commands
 _FONT: Final = "font-family:sans-serif;font-size:14px;line-height:1.4"
 _COLOURS: Final = {Severity.CRITICAL: "#c5221f", Severity.WARNING: "#b06000", Severity.INFO: "#5f6368"}
@@ -37,7 +40,9 @@ class Contents:
     counts: Mapping[str, int]  # of all, by type
     group: Group
     at: datetime
-    is_reminder: bool = False  # nothing new: of these alerts nobody has said to have them, and they are open
+    since: datetime | None = None  # when the first of all was recorded; None: those that are named say it
+    over: frozenset[str] = frozenset()  # ids of events whose alert has ended by now
+    is_reminder: bool = False  # nothing new: these alerts are open, and nobody has them
 
     @property
     def total(self) -> int:
@@ -53,7 +58,7 @@ class Contents:
 
     @property
     def severity(self) -> Severity:
-        return Severity(self.events[0]["data"]["severity"])
+        return Severity(_weight(self.events[0], self.over))
 
     @property
     def thread(self) -> str:
@@ -66,10 +71,19 @@ class Contents:
         )
 
 
-def worst_first(bodies: Iterable[bytes]) -> tuple[Mapping[str, Any], ...]:
-    """Decode events, and order them as people want to read them: what is worst first, else as they were recorded."""
+def worst_first(
+    bodies: Iterable[bytes], *, over: Collection[str] = frozenset()
+) -> tuple[Mapping[str, Any], ...]:
+    """Decode events, and order them as people want to read them: what is worst first, else as they were recorded.
+
+    What is `over` by now is nothing to be alarmed by.
+    """
     events = [msgspec.json.decode(body) for body in bodies]
-    return tuple(sorted(events, key=lambda event: WORST_FIRST.index(event["data"]["severity"])))
+    return tuple(sorted(events, key=lambda event: WORST_FIRST.index(_weight(event, over))))
+
+
+def _weight(event: Mapping[str, Any], over: Collection[str]) -> Severity:
+    return Severity.INFO if event["id"] in over else Severity(event["data"]["severity"])
 
 
 def contents_of(body: bytes) -> Contents:
@@ -101,9 +115,9 @@ def message_id(receiver: str, events: Sequence[EventId]) -> EventId:
     return events[0] if len(events) == 1 else content_id("message", receiver, *events)
 
 
-def reminder_id(receiver: str, group: str, events: Sequence[EventId], *, after: int) -> EventId:
-    """Return the id of a reminder; `after` is the number of the last message of its group."""
-    return content_id("reminder", receiver, group, after, *events)
+def reminder_id(receiver: str, events: Sequence[EventId], *, after: int) -> EventId:
+    """Return the id of a reminder of these alerts; `after` is the number of the message before it."""
+    return content_id("reminder", receiver, after, *events)
 
 
 def letter_of(contents: Contents) -> Letter:
@@ -176,7 +190,7 @@ _LOUDEST: Final = (
 
 def _text(contents: Contents) -> Iterator[str]:
     if contents.is_reminder:
-        yield "Nobody has acknowledged this yet, and nothing has ended it:"
+        yield REMINDER
         yield ""
     if contents.total == 1:
         yield from _page(contents.events[0])
@@ -185,11 +199,12 @@ def _text(contents: Contents) -> Iterator[str]:
     is_of_one = bool(_place(contents))
     for event in contents.events:
         yield ""
-        yield from _entry(event, is_of_one=is_of_one)
+        yield from _entry(event, contents, is_of_one=is_of_one)
     yield ""
     if contents.left_out:
         yield f"and {sum(contents.left_out.values())} more: {_counted(contents.left_out)}"
-    yield f"all of them:  {_command(contents)}"
+    for word, command in _next_of_all(contents):
+        yield f"{word + ':':{_COMMANDS}} {command}"
 
 
 def _of_group(group: Group) -> str:
@@ -211,14 +226,30 @@ def _page(event: Mapping[str, Any]) -> Iterator[str]:
 
 def _next(event: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the commands for what comes next, and what each says or asks."""
-    if event["type"] in OPENING and "task" in event["data"]:
-        yield "you have it", f"taskwatch ack {event['subject']}"
-        yield "it is mended", f"taskwatch resolve {event['subject']}"
-    yield "why, and to whom", f"taskwatch explain {event['id']}"
+    if _opens_alert_of_task(event):
+        yield "you have it", f"taskwatch ack {_quoted(event['subject'])}"
+        yield "it is mended", f"taskwatch resolve {_quoted(event['subject'])}"
+    if event["type"] != EventType.RECEIVER_TEST:  # which is on no record
+        yield "why, and to whom", f"taskwatch explain {event['id']}"
 
 
-def _entry(event: Mapping[str, Any], *, is_of_one: bool) -> Iterator[str]:
-    yield f"{_mark(event)}{printable(event['data']['summary'], _REASON)}"
+def _next_of_all(contents: Contents) -> Iterator[tuple[str, str]]:
+    jobs = [
+        _quoted(event["subject"])
+        for event in contents.events
+        if _opens_alert_of_task(event) and event["id"] not in contents.over
+    ]
+    if 0 < len(jobs) <= _TOGETHER and not contents.left_out:
+        yield "you have them", f"taskwatch ack {' '.join(dict.fromkeys(jobs))}"
+    yield "all of them", _command(contents)
+
+
+def _opens_alert_of_task(event: Mapping[str, Any]) -> bool:
+    return event["type"] in OPENING and "task" in event["data"]
+
+
+def _entry(event: Mapping[str, Any], contents: Contents, *, is_of_one: bool) -> Iterator[str]:
+    yield f"{_mark(event, contents)}{printable(event['data']['summary'], _REASON)}"
     yield f"    {_brief(event, is_of_one=is_of_one)}"
 
 
@@ -228,7 +259,9 @@ def _brief(event: Mapping[str, Any], *, is_of_one: bool) -> str:
     return f"{printable(event['subject'])}, {', '.join(said)}"
 
 
-def _mark(event: Mapping[str, Any]) -> str:
+def _mark(event: Mapping[str, Any], contents: Contents) -> str:
+    if event["id"] in contents.over:
+        return f"{OVER}: "
     severity = event["data"]["severity"]
     return "" if severity == Severity.INFO else f"{severity.upper()} "
 
@@ -272,26 +305,34 @@ def _command(contents: Contents) -> str:
     project = f" --project {_quoted(place)}" if place else ""
     if contents.is_reminder:
         return f"taskwatch alerts{project}"
-    first = min(str(event["time"]) for event in contents.events)
-    return f"taskwatch events{project} --since {first[:19]}Z --limit {max(contents.total, LISTED)}"
+    first = contents.since or min(datetime.fromisoformat(event["time"]) for event in contents.events)
+    # More than it tells: what comes later, or is told elsewhere, is listed too.
+    limit = min(max(10 * contents.total, 1_000), 100_000)
+    return f"taskwatch events{project} --since {_moment(first)} --limit {limit}"
 
 
 def _quoted(text: str) -> str:
-    plain = text.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    return text if plain else "'" + printable(text).replace("'", "'\\''") + "'"
+    """Return the text as a shell takes it for one word; what is no plain word is escaped, too."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
+    return (
+        text
+        if plain.isascii() and plain.isalnum() and not text.startswith("-")
+        else "'" + printable(text).replace("'", "'\\''") + "'"
+    )
 
 
 def _html(contents: Contents) -> Iterator[str]:
     yield f'<div style="{_FONT}">'
     if contents.is_reminder:
-        yield "<p>Nobody has acknowledged this yet, and nothing has ended it:</p>"
+        yield f"<p>{REMINDER}</p>"
     if contents.total > 1:
         yield f"<p><b>{_escaped(_counted(contents.counts))}</b>{_escaped(_of_group(contents.group))}</p>"
     is_of_one = bool(_place(contents))
     for event in contents.events:
-        colour = _COLOURS[Severity(event["data"]["severity"])]
+        colour = _COLOURS[_weight(event, contents.over)]
         yield f'<div style="border-left:4px solid {colour};padding:2px 0 2px 10px;margin:0 0 10px">'
-        yield f"<b>{_escaped(event['data']['summary'])}</b>"
+        mark = f"{OVER}: " if event["id"] in contents.over else ""
+        yield f"<b>{mark}{_escaped(event['data']['summary'])}</b>"
         if contents.total > 1:
             yield f'<br><span style="opacity:.7">{_escaped(_brief(event, is_of_one=is_of_one))}</span>'
         else:
@@ -300,7 +341,8 @@ def _html(contents: Contents) -> Iterator[str]:
     if contents.left_out:
         yield f"<p>and {sum(contents.left_out.values())} more: {_escaped(_counted(contents.left_out))}</p>"
     if contents.total > 1:
-        yield _table([("all of them", f"<code>{_escaped(_command(contents))}</code>")], is_html=True)
+        commands = ((word, f"<code>{_escaped(command)}</code>") for word, command in _next_of_all(contents))
+        yield _table(commands, is_html=True)
     else:
         commands = (
             (word, f"<code>{_escaped(command)}</code>") for word, command in _next(contents.events[0])

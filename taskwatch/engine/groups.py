@@ -2,15 +2,16 @@
 
 Invariants:
 - What is told once stands in one message. A message and what it tells are bound in one transaction; its bytes are frozen.
-- A group has one message at a time: what comes while that is not delivered yet waits for the next.
-- What is told of a task keeps its order, whatever groups it is told in: the store lets nothing overtake.
-- However many groups there are, BURST messages go at once and one a minute after that. What there is no room for
-  goes with the last of them: more is told in a message, nothing is left out.
+- A group has one message under way: what comes while that is not delivered waits for the next, unless it is refused for
+  what it says. What is told of a task keeps its order, whatever groups it is told in: the store lets nothing overtake.
+- However many groups there are, BURST messages go at once and one a minute after that, and BURST wait at most. What there
+  is no room for goes with the last of them: more is told in a message, nothing is left out.
+- An alert is reminded of when a receiver has not heard of it for so long, whatever else it heard.
 - Waiting is monotonic. What an earlier run had waited already counts, as far as the wall clock can be believed.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -21,7 +22,8 @@ from taskwatch.core.letters import LISTED, Contents, message_id, reminder_id, wo
 from taskwatch.core.quiet import Mute, Silence, held_by
 from taskwatch.core.route import Routing
 from taskwatch.engine.letters import Letters
-from taskwatch.engine.ports import Bound, MessageBook, Open, StaleStateError, WaitingGroup
+from taskwatch.engine.ports import Bound, MessageBook, Open, StaleStateError, UnderWay, WaitingGroup
+from taskwatch.model.event import EventId
 from taskwatch.model.letter import written
 
 BURST: Final = 10  # messages
@@ -50,6 +52,9 @@ class Groups:
         self._clock = clock
         self._waits_since: dict[str, float] = {}  # by group, monotonic
         self._told_at: dict[str, float] = {}  # the same, of the last message
+        self._heard_at: dict[
+            EventId, tuple[datetime, float]
+        ] = {}  # of open alerts: as recorded, and monotonic
         self._room = float(BURST)
         self._began_at = self._counted_at = clock.monotonic()
 
@@ -58,127 +63,154 @@ class Groups:
 
         `at_once`: all that waits is due. Raises StoreFailedError.
         """
+        routing = self._routing()
+        self._letters.try_again()
         try:
-            patience = await self._tell(at_once=at_once)
-            return min(patience, await self._remind())
+            under_way = await self._book.under_way(self._receiver)
+            self._count(under_way, routing)
+            patience = await self._tell(routing, at_once=at_once)
+            return min(patience, await self._remind(under_way, routing), LOOK_SECONDS)
         except StaleStateError:
             return AGAIN_SECONDS
 
-    async def _tell(self, *, at_once: bool) -> float:
+    def _count(self, under_way: UnderWay, routing: Routing) -> None:
+        """Take what is under way, and what time has passed, into account."""
         now = self._clock.monotonic()
-        self._forget(now)
+        filled = self._room + (now - self._counted_at) / REFILL_SECONDS
+        self._room = min(filled, float(BURST), float(BURST - under_way.messages))
+        self._counted_at = now
+        # A group was told when its message is delivered. What is due just now must not be asked of the wall clock.
+        matters = 2 * max(grouping.interval for grouping in routing.groupings)
+        self._told_at = {key: at for key, at in self._told_at.items() if now - at <= matters}
+        self._told_at |= dict.fromkeys(under_way.groups, now)
+
+    async def _tell(self, routing: Routing, *, at_once: bool) -> float:
+        now = self._clock.monotonic()
         groups = await self._book.waiting_groups(self._receiver)
-        self._waits_since = {group.key: self._since(group, now) for group in groups}
+        groupings = {group.key: routing.grouping(read_group(group.key).route) for group in groups}
+        self._waits_since = {group.key: self._since(group, groupings[group.key], now) for group in groups}
         ready = {
-            group.key: now if at_once else self._ready_at(group, now) for group in groups if not group.is_open
+            group.key: now if at_once else self._ready_at(group, groupings[group.key], now)
+            for group in groups
+            if not group.is_open
         }
         due = [key for key, instant in ready.items() if instant <= now]
-        patience = min((instant - now for instant in ready.values() if instant > now), default=LOOK_SECONDS)
-        for keys in self._within_room(due, now):
-            await self._write(keys, now)
-        left = 0.0 if not due or self._room >= 1.0 else (1.0 - self._room) * REFILL_SECONDS
-        return min(patience, LOOK_SECONDS, left or LOOK_SECONDS)
+        for keys in self._batches(due):
+            if await self._write(keys, now):
+                self._room -= 1.0
+        later = [instant - now for instant in ready.values() if instant > now]
+        return min([*later, *([self._until_room] if due and self._room < 1.0 else [])], default=LOOK_SECONDS)
 
-    def _forget(self, now: float) -> None:
-        """Let go of groups whose last message decides nothing any more."""
-        matters = max(
-            max(grouping.interval, grouping.repeat or 0.0) for grouping in self._routing().groupings
-        )
-        self._told_at = {key: at for key, at in self._told_at.items() if now - at <= matters}
+    @property
+    def _until_room(self) -> float:
+        return max((1.0 - self._room) * REFILL_SECONDS, AGAIN_SECONDS)
 
-    def _within_room(self, due: Sequence[str], now: float) -> Iterator[Sequence[str]]:
+    def _batches(self, due: Sequence[str]) -> Iterator[Sequence[str]]:
         """Yield a group for each message; all that are left, where there is room for but one more."""
-        self._room = min(float(BURST), self._room + (now - self._counted_at) / REFILL_SECONDS)
-        self._counted_at = now
         for number, key in enumerate(due):
             if self._room < 1.0:
                 return
-            self._room -= 1.0
-            if self._room < 1.0:
+            if self._room < 2.0:  # noqa: PLR2004  (this one, and none after it)
                 yield due[number:]
                 return
             yield [key]
 
-    def _since(self, group: WaitingGroup, now: float) -> float:
+    def _since(self, group: WaitingGroup, grouping: Grouping, now: float) -> float:
         known = self._waits_since.get(group.key)
-        return now - self._passed(group.since, self._grouping(group.key).wait) if known is None else known
+        return now - self._passed(group.since, grouping.wait) if known is None else known
 
-    def _ready_at(self, group: WaitingGroup, now: float) -> float:
-        grouping = self._grouping(group.key)
+    def _ready_at(self, group: WaitingGroup, grouping: Grouping, now: float) -> float:
         ready = self._waits_since[group.key] + grouping.wait
-        told_at = self._last(group.key, group.last_at, now, at_most=grouping.interval)
+        told_at = self._last(group, grouping.interval, now)
         return ready if told_at is None else max(ready, told_at + grouping.interval)
 
-    def _last(self, key: str, last_at: datetime | None, now: float, *, at_most: float) -> float | None:
+    def _last(self, group: WaitingGroup, at_most: float, now: float) -> float | None:
         """Return when the group had its last message, if that is no longer ago than `at_most`.
 
         Of this run that is known. What an earlier run sent has passed by the wall clock, for as long as it can matter.
         """
-        if key not in self._told_at and last_at is not None and now - self._began_at < at_most:
-            self._told_at[key] = now - self._passed(last_at, at_most)
-        return self._told_at.get(key)
+        if group.key not in self._told_at and group.last_at is not None and now - self._began_at < at_most:
+            self._told_at[group.key] = now - self._passed(group.last_at, at_most)
+        return self._told_at.get(group.key)
 
     def _passed(self, since: datetime, at_most: float) -> float:
         return min(max((self._clock.now() - since).total_seconds(), 0.0), at_most)
 
-    def _grouping(self, key: str) -> Grouping:
-        return self._routing().grouping(read_group(key).route)
-
-    async def _write(self, keys: Sequence[str], now: float) -> None:
+    async def _write(self, keys: Sequence[str], now: float) -> bool:
+        """Write of these groups; tell whether there was anything that may be told already."""
         parts = await self._book.waiting_parts(self._receiver, keys, limit=LISTED)
         if not parts:
-            return  # something earlier is told of these tasks first
+            return False  # something earlier is told of these tasks first
+        over = frozenset(part.event_id for part in parts if part.is_over)
         contents = Contents(
-            events=worst_first(part.body for part in parts if part.body is not None),
+            events=worst_first((part.body for part in parts if part.body is not None), over=over),
             counts=Counter(part.type for part in parts),
             group=in_common(keys),
             at=self._clock.now(),
+            since=min(part.time for part in parts),
+            over=over,
         )
         letter = await self._letters.write(contents)
         await self._book.bind(
             Bound(
                 event_id=message_id(self._receiver, [part.event_id for part in parts]),
                 receiver=self._receiver,
-                group=keys[0],
+                groups=tuple(keys),
                 at=contents.at,
                 body=written(letter),
                 deliveries=tuple(part.delivery for part in parts),
             )
         )
-        for key in keys:
-            self._told_at[key] = now
+        self._told_at |= dict.fromkeys(keys, now)
+        return True
 
-    async def _remind(self) -> float:
+    async def _remind(self, under_way: UnderWay, routing: Routing) -> float:
         await self._book.drop_outdated(self._receiver)
-        if not any(grouping.repeat is not None for grouping in self._routing().groupings):
+        if not any(grouping.repeat is not None for grouping in routing.groupings):
             return LOOK_SECONDS
-        by_group: dict[str, list[Open]] = {}
-        for alert in await self._book.unacknowledged(self._receiver):
-            by_group.setdefault(alert.group, []).append(alert)
-        now = self._clock.monotonic()
-        left = {key: self._until_reminder(key, alerts[0], now) for key, alerts in by_group.items()}
+        alerts = await self._book.unacknowledged(self._receiver)
+        left = self._until_due(alerts, under_way.groups, routing)
+        # A reminder of a group is of all that is open in it: one that is due takes the others along.
         due = [key for key, seconds in left.items() if seconds <= 0.0]
-        for keys in self._within_room(due, now):
-            await self._write_again(keys, [alert for key in keys for alert in by_group[key]], now)
-        return min((seconds for seconds in left.values() if seconds > 0.0), default=LOOK_SECONDS)
+        for keys in self._batches(due):
+            if await self._write_again(keys, [alert for alert in alerts if alert.group in keys], routing):
+                self._room -= 1.0
+        later = [seconds for seconds in left.values() if seconds > 0.0]
+        return min([*later, *([self._until_room] if due and self._room < 1.0 else [])], default=LOOK_SECONDS)
 
-    def _until_reminder(self, key: str, alert: Open, now: float) -> float:
-        """Return in how many seconds there is to be one; what is new is told first, and is a reminder of the rest."""
-        repeat = self._grouping(key).repeat
-        if repeat is None or key in self._waits_since:
-            return LOOK_SECONDS
-        told_at = self._last(key, alert.last_at, now, at_most=repeat)
-        return 0.0 if told_at is None else told_at + repeat - now
+    def _until_due(
+        self, alerts: Sequence[Open], under_way: Collection[str], routing: Routing
+    ) -> dict[str, float]:
+        """Return for each group in how many seconds one of its alerts is to be reminded of."""
+        now = self._clock.monotonic()
+        heard_at: dict[EventId, tuple[datetime, float]] = {}
+        left: dict[str, float] = {}
+        groupings: dict[str, Grouping] = {}
+        for alert in alerts:
+            if alert.group not in groupings:
+                groupings[alert.group] = routing.grouping(read_group(alert.group).route)
+            repeat = groupings[alert.group].repeat
+            if repeat is None or alert.group in under_way:
+                continue
+            known = self._heard_at.get(alert.event_id)
+            if known is None or known[0] != alert.last_at:
+                # Just now, or in an earlier run: then by the wall clock.
+                known = (alert.last_at, now - self._passed(alert.last_at, repeat))
+            heard_at[alert.event_id] = known
+            seconds = known[1] + repeat - now
+            left[alert.group] = min(seconds, left.get(alert.group, seconds))
+        self._heard_at = heard_at
+        return left
 
-    async def _write_again(self, keys: Sequence[str], alerts: Sequence[Open], now: float) -> None:
-        """Remind of these, but of those that are silenced."""
-        hushes: tuple[Silence | Mute, ...] = (*await self._book.silences(), *self._routing().mutes)
-        at = self._clock.now()
+    async def _write_again(self, keys: Sequence[str], alerts: Sequence[Open], routing: Routing) -> bool:
+        """Remind of these, but of those that are silenced; tell whether any is left."""
+        hushes: tuple[Silence | Mute, ...] = (*await self._book.silences(), *routing.mutes)
+        at, now = self._clock.now(), self._clock.monotonic()
         loud = [alert for alert in alerts if held_by(hushes, attributes_of(alert.body), at) is None]
-        for key in keys:
-            self._told_at[key] = now
+        for alert in alerts:  # what is silenced is asked about again as late as what is not
+            self._heard_at[alert.event_id] = (alert.last_at, now)
         if not loud:
-            return
+            return False
         events = worst_first(alert.body for alert in loud)
         contents = Contents(
             events=events[:LISTED],
@@ -191,12 +223,12 @@ class Groups:
         letter = await self._letters.write(contents)
         await self._book.bind(
             Bound(
-                # The number is that of the group under which this is recorded: so the next id is another.
-                event_id=reminder_id(self._receiver, keys[0], ids, after=alerts[0].last),
+                event_id=reminder_id(self._receiver, ids, after=await self._book.last_number()),
                 receiver=self._receiver,
-                group=keys[0],
+                groups=tuple(keys),
                 at=at,
                 body=written(letter),
                 reminds=tuple(ids),
             )
         )
+        return True

@@ -100,6 +100,7 @@ class Lane:
         self._reload_at = 0.0  # monotonic
         self._repeat_at = 0.0  # monotonic
         self._gather_at = 0.0  # monotonic; a wake-up comes first
+        self._not_gathered_before = 0.0  # monotonic; not even then
         self._begin_at = 0.0  # monotonic: sooner the rate lets nothing begin
         self._repetition: asyncio.Task[None] | None = None
         self._is_unreadable = False
@@ -246,12 +247,16 @@ class Lane:
         now = self._clock.monotonic()
         if self._gatherer is None or not (at_once or self._has_more or now >= self._gather_at):
             return
+        if now < self._not_gathered_before:
+            return
         try:
             patience = await self._gatherer.gather(at_once=at_once)
         except StoreFailedError as error:
             self._unreadable(error)
+            self._gather_at = self._not_gathered_before = now + STORE_RETRY_SECONDS
             return
-        self._gather_at = self._clock.monotonic() + patience
+        self.passed_at = self._clock.monotonic()  # letters take their time: no lane that hangs
+        self._gather_at = self.passed_at + patience
         self._has_more = True
 
     async def _refill(self) -> None:
@@ -310,7 +315,7 @@ class Lane:
             due = 0.0 if self._breaker.is_down else head.due
             first = min(first, max(due, self._opens_at(head), self._begin_at))
         if self._gatherer is not None:
-            first = min(first, self._gather_at)
+            first = min(first, max(self._gather_at, self._not_gathered_before))
         return max(first - self._clock.monotonic(), 0.0)
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:

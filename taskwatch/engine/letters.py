@@ -31,18 +31,23 @@ class Letters:
         self._renderer = renderer
         self._log = log.bind(receiver=receiver)
         self._has_failed = False
+        self._is_trusted = True
+
+    def try_again(self) -> None:
+        """Try the templates again, although they have failed: so often as this is called, not with each letter."""
+        self._is_trusted = True
 
     async def write(self, contents: Contents) -> Letter:
         """Write a letter; never fails."""
         letter = letter_of(contents)
-        if self._sources == Sources():
+        if self._sources == Sources() or not self._is_trusted:
             return letter
         try:
             letter = await self.filled_in(contents, letter)
         except TemplateFailedError as error:
             log = self._log.debug if self._has_failed else self._log.warning
             log("template_failed", error=str(error), instead="the built-in words")
-            self._has_failed = True
+            self._has_failed, self._is_trusted = True, False
         else:
             self._has_failed = False
         return letter

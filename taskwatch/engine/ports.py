@@ -78,6 +78,9 @@ class Routed:
     job_id: str | None  # None: about the project itself
     hops: tuple[Hop, ...]
     ends: Ended | None = None  # the alert that is over: the event goes to those who were told of it
+    follows: tuple[
+        EventId, ...
+    ] = ()  # it goes to those who were told of these; where that is not on record, to hops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +197,7 @@ class WaitingGroup:
     key: str
     since: datetime  # when the first of it was recorded
     is_open: bool  # its last message is not delivered yet: what waits, waits for that
-    last_at: datetime | None  # when it had its last message
+    last_at: datetime | None  # when its last message was delivered, or composed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +207,17 @@ class WaitingPart:
     delivery: DeliveryId
     event_id: EventId
     type: str  # of the event
+    time: datetime
     body: bytes | None  # of the event; None: a message is to count it only
+    is_over: bool  # it opened an alert that has ended by now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay:
+    """What a receiver is being told."""
+
+    messages: int
+    groups: frozenset[str]  # that they are of: what waits in these, waits for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +227,7 @@ class Open:
     group: str
     event_id: EventId
     body: bytes
-    last: int  # the number of the last message of the group; 0: there was none
-    last_at: datetime | None
+    last_at: datetime  # when the receiver was told of it, or reminded, last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +236,7 @@ class Bound:
 
     event_id: EventId  # made of its content
     receiver: str
-    group: str
+    groups: tuple[str, ...]
     at: datetime
     body: bytes
     deliveries: tuple[DeliveryId, ...] = ()
@@ -233,6 +245,14 @@ class Bound:
 
 class MessageBook(Protocol):
     """What waits to be told to people, and in which messages it is."""
+
+    async def under_way(self, receiver: str) -> UnderWay:
+        """Return what is not delivered yet."""
+        ...
+
+    async def last_number(self) -> int:
+        """Return the number of the last message; 0: there was none."""
+        ...
 
     async def waiting_groups(self, receiver: str) -> list[WaitingGroup]:
         """Return the groups in which something waits, in the order of their first events."""

@@ -32,7 +32,7 @@ from taskwatch.model.delivery import Message
 from taskwatch.model.event import EventId, EventType
 from taskwatch.notifiers.connection import open_session
 from taskwatch.notifiers.endpoint import Endpoint, HttpOptions
-from taskwatch.telemetry import Logger
+from taskwatch.telemetry import Logger, printable
 from taskwatch.tls import Tls
 
 PATH: Final = "/api/v2/alerts"
@@ -310,7 +310,12 @@ def _labels(alert: Standing) -> dict[str, str]:
         "host": data.get("host"),
         "login": data.get("login"),
     }
-    return {name: text for name, text in labels.items() if text}
+    return _harmless(labels)
+
+
+def _harmless(texts: Mapping[str, str | None]) -> dict[str, str]:
+    """Leave out what is unknown, and escape what would do something to the terminal of who lists alerts there."""
+    return {name: printable(text) for name, text in texts.items() if text}
 
 
 def _annotations(alert: Standing) -> dict[str, str]:
@@ -320,7 +325,7 @@ def _annotations(alert: Standing) -> dict[str, str]:
         "fail_reason": data.get("task", {}).get("fail_reason"),
         "event_id": alert.event_id,
     }
-    return {name: text for name, text in annotations.items() if text}
+    return _harmless(annotations)
 
 
 def _starts_at(alert: Standing) -> datetime:

@@ -418,7 +418,7 @@ class _Talk:
             case SMTPResponseException():
                 return DeliveryError(Reason.NETWORK, f"cannot reach {relay}: its answer is no SMTP")
             case ConnectionError(errno=None):
-                return DeliveryError(Reason.NETWORK, f"cannot reach {relay}: it closed the connection")
+                return DeliveryError(Reason.NETWORK, f"{relay} broke off: it closed the connection")
             case _:
                 return DeliveryError(Reason.NETWORK, f"cannot reach {relay}: {why(cause)}")
 

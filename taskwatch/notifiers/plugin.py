@@ -23,12 +23,14 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from taskwatch.clock import Clock
+from taskwatch.config.inspection import secrets_in
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import ConfigError, SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
 from taskwatch.notifier_api import Notifier, Options
 from taskwatch.notifiers.apart import Apart, LeftError
+from taskwatch.secret import hidden
 from taskwatch.telemetry import Logger, printable
 
 GROUP: Final = "taskwatch.notifiers"
@@ -36,6 +38,7 @@ IMPORT_SECONDS: Final = 10.0
 GRACE_SECONDS: Final = 1.0  # for a call that was cancelled
 CLOSE_SECONDS: Final = 2.0
 HANGS: Final = 3
+SHORTEST_SECRET: Final = 6  # anything shorter would take ordinary words apart
 LEFT_MOST: Final = 10
 REFUSING_SECONDS: Final = 1.0  # attempts that had begun when the first one was refused come within that
 SHOWN: Final = 500  # characters of what a plug-in says
@@ -227,7 +230,15 @@ class PluginNotifier:
                     self._leave(apart)
             raise
         if (raised := call.answer.result()) is not None:
-            raise _failure(raised)
+            raise _failure(raised, self._unsaid())
+
+    def _unsaid(self) -> set[str]:
+        """Return the secrets of the options: foreign code may repeat them in what it says."""
+        secrets = set()
+        for _, secret in secrets_in(self._options):
+            with suppress(SecretUnreadableError):
+                secrets.add(secret.reveal())
+        return secrets
 
     def _opened(self) -> Apart[Notifier]:
         if self._apart is None:
@@ -257,11 +268,11 @@ def open_plugin(options: ReceiverOptions, *, clock: Clock, log: Logger) -> Plugi
     return PluginNotifier(Plugins().notifier(options.type), options, clock=clock, log=log)
 
 
-def _failure(raised: BaseException) -> DeliveryError:
-    """Return what is told of an exception of a plug-in."""
+def _failure(raised: BaseException, unsaid: Collection[str]) -> DeliveryError:
+    """Return what is told of an exception of a plug-in, without these secrets."""
     match raised:
         case DeliveryError():
-            return _harmless(raised)
+            return _harmless(raised, unsaid)
         case SecretUnreadableError():
             return DeliveryError(Reason.UNAUTHORIZED, printable(str(raised), SHOWN), Scope.RECEIVER)
         case LeftError():
@@ -272,13 +283,13 @@ def _failure(raised: BaseException) -> DeliveryError:
             return DeliveryError(Reason.BROKEN, f"the notifier raised {_class(raised)}")
 
 
-def _harmless(error: DeliveryError) -> DeliveryError:
+def _harmless(error: DeliveryError, unsaid: Collection[str]) -> DeliveryError:
     """Return it as it may be shown, stored and obeyed."""
     after = error.retry_after
     try:
         return DeliveryError(
             Reason(error.reason),
-            printable(str(error.detail), SHOWN),
+            printable(hidden(str(error.detail), unsaid, shortest=SHORTEST_SECRET), SHOWN),
             Scope(error.scope),
             float(after) if after is not None and math.isfinite(after) else None,
         )

@@ -5,7 +5,7 @@ that go on being configured go on living: what they know of their project or que
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from taskwatch import __version__, telemetry
@@ -172,6 +172,7 @@ class Daemon:
         self._scheduler.add("prune", self.housekeeper.prune)
         await self._warn(self.config)
         await self.housekeeper.name_removed()
+        await self._regroup([one.name for one in self.config.receivers if not one.writes_to_people])
         for lane in self._lanes.values():
             self._running.begin(lane)
         self._log.info(
@@ -284,6 +285,8 @@ class Daemon:
             await self._hand_over(renamed)
             self._health.forget()
         former = {name: leaving[old_name] for old_name, name in renamed.items()}
+        for name in leaving.keys() & {one.name for one in config.receivers if not one.writes_to_people}:
+            former[name] = asyncio.create_task(self._regroup([name], after=leaving[name]))
         for options in config.receivers:
             self._switch_receiver(options, opened, after=former.get(options.name))
         await self._parts.settle(config)
@@ -345,10 +348,23 @@ class Daemon:
             lane.trust()
 
     async def _hand_over(self, renamed: Mapping[str, str]) -> None:
+        await self._persist(lambda: self.store.hand_over(renamed))
+
+    async def _regroup(self, names: Sequence[str], *, after: asyncio.Task[None] | None = None) -> None:
+        """Let receivers that write to no people be told event by event what waits in messages.
+
+        `after` what may still be sending one of them, and before a lane looks for events.
+        """
+        if after is not None:
+            await asyncio.wait({after})
+        await self._persist(lambda: self.store.post.dissolve(names))
+
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this to the queues, however long the store refuses it."""
         log = self._log.warning
         while True:
             try:
-                return await self.store.hand_over(renamed)
+                return await work()
             except StoreFailedError as error:
                 log("queue_not_handed_over", error=str(error), remedy="it is tried again")
                 log = self._log.debug
@@ -367,7 +383,6 @@ class Daemon:
 
     async def _stay_fresh(self) -> float:
         self._systemd.status(self._status())
-        await self.housekeeper.regroup(self.config.routing.people)
         return await self.housekeeper.stay_fresh()
 
     def _status(self) -> str:

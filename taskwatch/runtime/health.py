@@ -157,10 +157,15 @@ class Health:
             resolves=outage.events,
         )
         event = await self._event(word, subject)
-        hops = await self._heard(outage)
-        if hops is None:
+        configured = outage.told & {options.name for options in self._config().receivers}
+        if configured:
+            # Who was told of it in the end, the store knows: a silence may hold it, and a reload rename them, until then.
+            hops = tuple(Hop(receiver=name, path=TOLD_BEFORE) for name in sorted(configured))
+            told = Routed(event=event, job_id=None, hops=hops, follows=outage.events)
+        else:
             hops = await self._routed(event, besides=outage.place)
-        await self._record(left, subject, Routed(event=event, job_id=None, hops=hops), is_over=step.is_over)
+            told = Routed(event=event, job_id=None, hops=hops)
+        await self._record(left, subject, told, is_over=step.is_over)
         self._say(word)
 
     async def _tell_long_absence(self, watches: dict[str, Watch]) -> None:
@@ -224,20 +229,6 @@ class Health:
             Hop(receiver=options.name, path=NO_OTHER)
             for options in config.receivers
             if options.type == "log" and options.name != itself
-        )
-
-    async def _heard(self, outage: Outage) -> tuple[Hop, ...] | None:
-        """Return those that were told of it and want to hear its end; None where nobody is left who was to be told."""
-        told = await self._store.told(outage.events)
-        if told is None:  # before this was kept for outages
-            told = dict.fromkeys(sorted(outage.told))
-        configured = {options.name for options in self._config().receivers}
-        if not outage.told & configured:
-            return None
-        return tuple(
-            Hop(receiver=name, path=TOLD_BEFORE, group=group)
-            for name, group in sorted(told.items())
-            if name in configured
         )
 
     def _say(self, word: Word) -> None:

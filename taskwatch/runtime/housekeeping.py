@@ -61,15 +61,6 @@ class Housekeeper:
         else:
             self._failing.discard("freshness_not_kept")
 
-    async def regroup(self, people: Collection[str]) -> None:
-        """Let receivers that a reload made write to people no more be told event by event what waits in messages."""
-        try:
-            await self._store.regroup(people)
-        except StoreFailedError as error:
-            self._edge("messages_not_regrouped", error=str(error))
-        else:
-            self._failing.discard("messages_not_regrouped")
-
     async def prune(self) -> float:
         polled = [(watch, skew) for watch in self._watches() if (skew := watch.poller.skew) is not None]
         if not polled:

@@ -14,6 +14,7 @@ from taskwatch.engine.ports import Routed, StaleStateError, Standing
 from taskwatch.model.alert import OPENING, Alert, Ended, Why
 from taskwatch.model.event import EventId, EventType
 from taskwatch.model.project import Identity
+from taskwatch.store import silences
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.rows import task_of
 
@@ -36,10 +37,8 @@ ORDER BY h.receiver
 _SETTLE_DEAF: Final = """
 UPDATE hearers SET settled = 1 WHERE alert = (SELECT seq FROM events WHERE id = ?) AND hears_end = 0
 """
-_HAS_HEARERS: Final = """
-SELECT EXISTS (SELECT 1 FROM hearers WHERE alert IN (
-    SELECT seq FROM events WHERE id IN (SELECT value FROM json_each(?))
-))
+_ANY: Final = """
+SELECT EXISTS (SELECT 1 FROM events e JOIN alerts a ON a.event = e.seq WHERE e.id IN (SELECT value FROM json_each(?)))
 """
 
 # Nobody is told later of what is over by then.
@@ -85,7 +84,8 @@ WHERE alert = (SELECT seq FROM events WHERE id = ?) AND receiver = ? AND labels 
 """
 _FIRED: Final = """
 UPDATE hearers SET fired_seconds = fired_seconds + ?
-WHERE receiver = ? AND settled = 0 AND alert IN (SELECT event FROM alerts WHERE ended_at IS NULL)
+WHERE receiver = ? AND settled = 0 AND labels IS NOT NULL
+  AND alert IN (SELECT event FROM alerts WHERE ended_at IS NULL)
 """
 _SETTLE: Final = """
 UPDATE hearers SET settled = 1 WHERE alert = (SELECT seq FROM events WHERE id = ?) AND receiver = ?
@@ -101,13 +101,12 @@ _RENAME: Final = "UPDATE OR IGNORE hearers SET receiver = ? WHERE receiver = ?"
 
 # What ends an alert may open another: a later task that failed too, or the task itself, canceled where it had failed.
 # That goes to whoever was told of the first, silence or not: its end alone would be a false all-clear.
-_TAKE_ITS_PLACE: Final = """
-UPDATE deliveries SET state = 'pending', held_by = NULL
-WHERE state = 'held' AND receiver IN (SELECT value FROM json_each(:receivers)) AND event IN (
-    SELECT later.event FROM alerts earlier
-    JOIN alerts later ON later.project = earlier.project AND later.job_id = :by AND later.ended_at IS NULL
-    WHERE earlier.event = (SELECT seq FROM events WHERE id = :ended)
-)
+_TAKES_ITS_PLACE: Final = """
+SELECT d.id FROM alerts earlier
+JOIN alerts later ON later.project = earlier.project AND later.job_id = :by AND later.ended_at IS NULL
+JOIN deliveries d ON d.event = later.event
+WHERE earlier.event = (SELECT seq FROM events WHERE id = :ended)
+  AND d.state = 'held' AND d.receiver IN (SELECT value FROM json_each(:receivers))
 """
 
 
@@ -135,17 +134,23 @@ def end(connection: apsw.Connection, ended: Ended, *, at: datetime) -> list[tupl
     rows: list[tuple[Any, ...]] = connection.execute(_TOLD, (ended.alert.event_id,)).fetchall()
     told = dict(rows)
     place = {"receivers": json.dumps(list(told)), "by": ended.by, "ended": ended.alert.event_id}
-    connection.execute(_TAKE_ITS_PLACE, place)
+    held: list[tuple[Any, ...]] = connection.execute(_TAKES_ITS_PLACE, place).fetchall()
+    for (delivery,) in held:
+        silences.queue(connection, delivery)
     return list(told.items())
 
 
 def told(connection: apsw.Connection, events: Sequence[EventId]) -> dict[str, str | None] | None:
-    """Return the receivers that were told of these alerts, and in which groups; None where that is not on record."""
-    if not connection.execute(_HAS_HEARERS, (json.dumps(list(events)),)).get:
+    """Return the receivers that were told of any of these alerts and hear their end, and in which groups.
+
+    None: no alert of these is on record, as of what began before alerts were.
+    """
+    if not connection.execute(_ANY, (json.dumps(list(events)),)).get:
         return None
-    return {
-        receiver: group for event_id in events for receiver, group in connection.execute(_TOLD, (event_id,))
-    }
+    rows: list[tuple[Any, ...]] = []
+    for event_id in events:
+        rows += connection.execute(_TOLD, (event_id,)).fetchall()
+    return dict(rows)
 
 
 def returned(connection: apsw.Connection, events: Iterable[EventId], *, by: str, at: datetime) -> None:

@@ -45,9 +45,8 @@ class Desk:
 
         Returns how many, by receiver.
         """
-        return self._change(
-            Action.REPLAY, operations.replay, state=state, receiver=receiver, events=events, at=at
-        )
+        replay = partial(operations.replay, at=at)
+        return self._change(Action.REPLAY, replay, state=state, receiver=receiver, events=events, at=at)
 
     def drop(
         self, *, state: DeliveryState, receiver: str | None, events: Sequence[str], at: datetime

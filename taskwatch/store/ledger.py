@@ -226,6 +226,11 @@ def _inserted(
         if item.ends is not None:
             for receiver, group in alerts.end(connection, item.ends, at=event.time):
                 yield seq, receiver, TOLD_BEFORE, group, None
+        told = alerts.told(connection, item.follows)
+        if told is not None:
+            for receiver, group in told.items():
+                yield seq, receiver, TOLD_BEFORE, group, None
+            continue
         for hop in item.hops:
             yield seq, hop.receiver, hop.path, hop.group, hop.held_by
 

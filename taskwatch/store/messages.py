@@ -10,22 +10,25 @@ from typing import Any, Final
 
 import apsw
 
-from taskwatch.engine.ports import Bound, Open, StaleStateError, WaitingGroup, WaitingPart
-from taskwatch.model.delivery import DeliveryId, Outcome, Queued, Retry
+from taskwatch.engine.ports import Bound, Open, StaleStateError, UnderWay, WaitingGroup, WaitingPart
+from taskwatch.model.delivery import Delivered, DeliveryId, Outcome, Queued, Retry
 from taskwatch.model.event import WORST_FIRST, EventId
 from taskwatch.store import attempts, outcomes
 from taskwatch.store.instants import from_stored, to_stored
 
 # 'pending' stands in the text of all of these: else the partial indexes do not serve.
+_PENDING_NOW: Final = "SELECT count(*) FROM messages WHERE receiver = ? AND state = 'pending' AND replay = 0"
+# A message that is refused for what it says must not keep the group from being told anything else.
+_UNDELIVERED: Final = """
+SELECT DISTINCT g.group_key FROM messages m JOIN message_groups g ON g.message = m.id
+WHERE m.receiver = ? AND m.state = 'pending' AND m.replay = 0 AND NOT (m.last_reason IS 'rejected' AND m.attempts >= 3)
+"""
 _GROUPS: Final = """
 SELECT coalesce(d.group_key, ''), min(e.time),
-       EXISTS (
-           SELECT 1 FROM messages m
-           WHERE m.receiver = :receiver AND m.group_key = coalesce(d.group_key, '') AND m.state = 'pending'
-       ),
        (
-           SELECT m.at FROM messages m
-           WHERE m.receiver = :receiver AND m.group_key = coalesce(d.group_key, '') ORDER BY m.id DESC LIMIT 1
+           SELECT coalesce(m.done_at, m.at) FROM message_groups g JOIN messages m ON m.id = g.message
+           WHERE g.receiver = :receiver AND g.group_key = coalesce(d.group_key, '') AND m.state <> 'dropped'
+           ORDER BY g.message DESC LIMIT 1
        )
 FROM deliveries d JOIN events e ON e.seq = d.event
 WHERE d.receiver = :receiver AND d.state = 'pending' AND d.message IS NULL
@@ -33,59 +36,62 @@ GROUP BY coalesce(d.group_key, '')
 ORDER BY min(d.id)
 """
 
-# What is told of a task is told in the order of recording: what comes after something that another group has to tell
-# first, or that a message tells which is not delivered yet, waits for that. CROSS JOIN: the few events of the task are
-# looked at, and not each delivery that waits.
+# What is told of a task, or of anything else, is told in the order of recording: what comes after something that
+# another group has to tell first, or that a message tells which is not delivered yet, waits for that.
+# CROSS JOIN keeps SQLite from looking at all that waits for each that waits: it begins with the events of the task.
 _WAITING: Final = """
-SELECT d.id, e.id, e.type, e.seq, e.severity
-FROM deliveries d JOIN events e ON e.seq = d.event
+SELECT d.id, e.id, e.type, e.seq, e.severity, a.ended_at IS NOT NULL, e.time
+FROM deliveries d JOIN events e ON e.seq = d.event LEFT JOIN alerts a ON a.event = e.seq
 WHERE d.receiver = :receiver AND d.state = 'pending' AND d.message IS NULL
   AND coalesce(d.group_key, '') IN (SELECT value FROM json_each(:groups))
   AND NOT EXISTS (
       SELECT 1 FROM events o CROSS JOIN deliveries w ON w.event = o.seq AND w.receiver = d.receiver
-      WHERE o.project = e.project AND o.job_id = e.job_id AND w.id < d.id AND w.state = 'pending'
+      WHERE o.project = e.project AND o.job_id = e.job_id AND w.id < d.id AND w.state = 'pending' AND w.replay = 0
+        AND (w.message IS NOT NULL OR coalesce(w.group_key, '') NOT IN (SELECT value FROM json_each(:groups)))
+  )
+  AND NOT EXISTS (
+      SELECT 1 FROM events o CROSS JOIN deliveries w ON w.event = o.seq AND w.receiver = d.receiver
+      WHERE e.job_id IS NULL AND o.job_id IS NULL AND o.subject = e.subject
+        AND w.id < d.id AND w.state = 'pending' AND w.replay = 0
         AND (w.message IS NOT NULL OR coalesce(w.group_key, '') NOT IN (SELECT value FROM json_each(:groups)))
   )
 ORDER BY d.id
 """
 _BODIES: Final = "SELECT seq, body FROM events WHERE seq IN (SELECT value FROM json_each(?))"
 
-_ADD: Final = """
-INSERT INTO messages (event_id, receiver, group_key, reminds, at, body) VALUES (?, ?, ?, ?, ?, ?)
-"""
+_ADD: Final = "INSERT INTO messages (event_id, receiver, reminds, at, body) VALUES (?, ?, ?, ?, ?)"
+_OF_GROUP: Final = "INSERT INTO message_groups (receiver, group_key, message) VALUES (?, ?, ?)"
 _TELL: Final = """
 UPDATE deliveries SET message = ?
 WHERE id IN (SELECT value FROM json_each(?)) AND receiver = ? AND state = 'pending' AND message IS NULL
 """
 
+# CROSS JOIN: it begins with the alerts that are open, which are few of many.
 _OPEN: Final = """
-SELECT coalesce(h.group_key, ''), e.id, e.body,
-       (SELECT max(m.id) FROM messages m WHERE m.receiver = h.receiver AND m.group_key = coalesce(h.group_key, '')),
-       (
-           SELECT m.at FROM messages m
-           WHERE m.receiver = h.receiver AND m.group_key = coalesce(h.group_key, '') ORDER BY m.id DESC LIMIT 1
-       )
-FROM hearers h
-JOIN alerts a ON a.event = h.alert
-JOIN events e ON e.seq = h.alert
-LEFT JOIN deliveries d ON d.event = h.alert AND d.receiver = h.receiver
-WHERE h.receiver = :receiver AND a.ended_at IS NULL
-  AND (a.acknowledged_at IS NULL OR a.acknowledged_until <= :now)
+SELECT coalesce(h.group_key, ''), e.id, e.body, coalesce(h.reminded_at, d.done_at, e.time)
+FROM alerts a
+CROSS JOIN hearers h ON h.alert = a.event AND h.receiver = :receiver
+JOIN events e ON e.seq = a.event
+LEFT JOIN deliveries d ON d.event = a.event AND d.receiver = h.receiver
+WHERE a.ended_at IS NULL AND (a.acknowledged_at IS NULL OR a.acknowledged_until <= :now)
   AND coalesce(d.state, 'delivered') = 'delivered'
-  AND NOT EXISTS (
-      SELECT 1 FROM messages m
-      WHERE m.receiver = h.receiver AND m.group_key = coalesce(h.group_key, '') AND m.state = 'pending'
-  )
-ORDER BY h.alert
+ORDER BY a.event
 """
+_LAST: Final = "SELECT coalesce(max(id), 0) FROM messages"
 _STILL_OPEN: Final = """
 SELECT count(*) FROM alerts a JOIN events e ON e.seq = a.event
 WHERE e.id IN (SELECT value FROM json_each(?)) AND a.ended_at IS NULL
   AND (a.acknowledged_at IS NULL OR a.acknowledged_until <= ?)
 """
+_REMINDED: Final = """
+UPDATE hearers SET reminded_at = :at
+WHERE receiver = (SELECT receiver FROM messages WHERE id = :id) AND alert IN (
+    SELECT e.seq FROM messages m JOIN json_each(m.reminds) r JOIN events e ON e.id = r.value WHERE m.id = :id
+)
+"""
 
 _PENDING: Final = """
-SELECT id, event_id, group_key, attempts, poisoned, tried_seconds, replay
+SELECT id, event_id, attempts, poisoned, tried_seconds, replay
 FROM messages WHERE receiver = ? AND state = 'pending' AND id > ? ORDER BY id LIMIT ?
 """
 # A reminder that is outdated by the time it could go is not sent: it would say that something is open which is over.
@@ -101,7 +107,6 @@ _DROP_OUTDATED: Final = f"""
 UPDATE messages SET state = 'dropped', why = 'over', done_at = ?
 WHERE receiver = ? AND state = 'pending' AND reminds IS NOT NULL AND replay = 0 AND EXISTS ({_OUTDATED})
 """  # noqa: S608 - the same
-
 _HAS_OUTDATED: Final = f"""
 SELECT EXISTS (
     SELECT 1 FROM messages WHERE receiver = ? AND state = 'pending' AND reminds IS NOT NULL AND replay = 0
@@ -118,36 +123,52 @@ SET (state, why, attempts, last_reason, last_detail, first_attempt_at, last_atte
 WHERE message = ? AND state = 'pending'
 """
 
-_DISSOLVE: Final = """
-UPDATE deliveries SET message = NULL WHERE state = 'pending' AND message = ?
-"""
-_DROP: Final = (
-    "UPDATE messages SET state = 'dropped', why = ?, done_at = ? WHERE id = ? AND state = 'pending'"
-)
-_OF_OTHERS: Final = """
-SELECT id FROM messages WHERE state = 'pending' AND receiver NOT IN (SELECT value FROM json_each(?))
+_DISSOLVE: Final = "UPDATE deliveries SET message = NULL WHERE state = 'pending' AND message = ?"
+_DROP: Final = "UPDATE messages SET state = 'dropped', why = ?, done_at = ? WHERE id = ? AND state IN ('pending', 'dead')"
+_WAS_TRIED: Final = "SELECT attempts > 0 FROM messages WHERE id = ?"
+_TO_OTHERS: Final = """
+SELECT id FROM messages WHERE state = 'pending' AND receiver IN (SELECT value FROM json_each(?))
 """
 
-_COPIED: Final = "event_id, receiver, group_key, reminds, at, body, first_attempt_at, last_attempt_at, last_reason, last_detail"
+_COPIED: Final = (
+    "event_id, receiver, reminds, at, body, first_attempt_at, last_attempt_at, last_reason, last_detail"
+)
 _COPY: Final = f"INSERT INTO messages ({_COPIED}, replay) SELECT {_COPIED}, 1 FROM messages WHERE id = ?"  # noqa: S608 - our own columns
+_COPY_GROUPS: Final = """
+INSERT INTO message_groups (receiver, group_key, message)
+SELECT receiver, group_key, ? FROM message_groups WHERE message = ?
+"""
+_IS_WHOLE: Final = "SELECT NOT EXISTS (SELECT 1 FROM deliveries WHERE message = ? AND state <> 'dead')"
+_FREE: Final = """
+UPDATE deliveries SET message = NULL, state = 'pending', why = NULL, done_at = NULL, attempts = 0
+WHERE message = ? AND state = 'dead'
+"""
 _MOVE: Final = """
 UPDATE deliveries SET message = ?, state = 'pending', why = NULL, done_at = NULL, attempts = 0, replay = 1
 WHERE message = ? AND state = 'dead'
 """
-_FOLLOW_ON: Final = "UPDATE deliveries SET message = ? WHERE message = ?"
-_HAND_OVER: Final = "UPDATE messages SET receiver = ? WHERE receiver = ? AND state IN ('pending', 'dead')"
+_HAND_OVER: Final = "UPDATE messages SET receiver = ? WHERE receiver = ?"
+_HAND_OVER_GROUPS: Final = "UPDATE OR REPLACE message_groups SET receiver = ? WHERE receiver = ?"
+
+
+def under_way(connection: apsw.Connection, receiver: str) -> UnderWay:
+    """Return what is not delivered yet: how many messages, and of which groups."""
+    rows: list[tuple[Any, ...]] = connection.execute(_UNDELIVERED, (receiver,)).fetchall()
+    count: int = connection.execute(_PENDING_NOW, (receiver,)).get
+    return UnderWay(messages=count, groups=frozenset(key for (key,) in rows))
 
 
 def groups(connection: apsw.Connection, receiver: str) -> list[WaitingGroup]:
     """Return the groups in which something waits to be told, in the order of their first events."""
+    still_to_come = under_way(connection, receiver).groups
     return [
         WaitingGroup(
             key=key,
             since=from_stored(since),
-            is_open=bool(is_open),
+            is_open=key in still_to_come,
             last_at=from_stored(last_at),
         )
-        for key, since, is_open, last_at in connection.execute(_GROUPS, {"receiver": receiver})
+        for key, since, last_at in connection.execute(_GROUPS, {"receiver": receiver})
     ]
 
 
@@ -158,27 +179,35 @@ def waiting(
     rows: list[tuple[Any, ...]] = connection.execute(
         _WAITING, {"receiver": receiver, "groups": json.dumps(list(keys))}
     ).fetchall()
-    worst = sorted(rows, key=lambda row: WORST_FIRST.index(row[4]))[:limit]
+    worst = sorted(rows, key=lambda row: (row[5], WORST_FIRST.index(row[4])))[:limit]
     bodies = dict(connection.execute(_BODIES, (json.dumps([row[3] for row in worst]),)))
     return [
         WaitingPart(
-            delivery=DeliveryId(delivery), event_id=EventId(event_id), type=type_, body=bodies.get(seq)
+            delivery=DeliveryId(delivery),
+            event_id=EventId(event_id),
+            type=type_,
+            time=from_stored(time),
+            body=bodies.get(seq),
+            is_over=bool(is_over),
         )
-        for delivery, event_id, type_, seq, _ in rows
+        for delivery, event_id, type_, seq, _, is_over, time in rows
     ]
 
 
 def open_alerts(connection: apsw.Connection, receiver: str, *, now: datetime) -> list[Open]:
-    """Return the open alerts that the receiver was told of and that nobody has acknowledged.
-
-    Those are left out whose group has a message that is not delivered yet.
-    """
+    """Return the open alerts that the receiver was told of and that nobody has acknowledged."""
     return [
-        Open(group=group, event_id=EventId(event_id), body=body, last=last or 0, last_at=from_stored(last_at))
-        for group, event_id, body, last, last_at in connection.execute(
+        Open(group=group, event_id=EventId(event_id), body=body, last_at=from_stored(last_at))
+        for group, event_id, body, last_at in connection.execute(
             _OPEN, {"receiver": receiver, "now": to_stored(now)}
         )
     ]
+
+
+def last_number(connection: apsw.Connection) -> int:
+    """Return the number of the last message; 0: there was none."""
+    number: int = connection.execute(_LAST).get
+    return number
 
 
 def bind(connection: apsw.Connection, message: Bound) -> None:
@@ -187,9 +216,9 @@ def bind(connection: apsw.Connection, message: Bound) -> None:
     at = to_stored(message.at)
     if reminds is not None and connection.execute(_STILL_OPEN, (reminds, at)).get != len(message.reminds):
         raise StaleStateError("an alert is over, or acknowledged, that was to be reminded of")
-    row = (message.event_id, message.receiver, message.group, reminds, at, message.body)
-    connection.execute(_ADD, row)
+    connection.execute(_ADD, (message.event_id, message.receiver, reminds, at, message.body))
     number = connection.last_insert_rowid()
+    connection.executemany(_OF_GROUP, [(message.receiver, group, number) for group in message.groups])
     connection.execute(_TELL, (number, json.dumps(list(message.deliveries)), message.receiver))
     if connection.changes() != len(message.deliveries) and message.deliveries:
         raise StaleStateError("a delivery has gone that was to be told")
@@ -206,18 +235,18 @@ def drop_outdated(connection: apsw.Connection, receiver: str, *, at: datetime) -
 
 
 def pending(connection: apsw.Connection, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
-    """Return pending messages with numbers above `after`. Those of one group are sent one after the other."""
+    """Return pending messages with numbers above `after`. None waits for another: what has to, is in none yet."""
     return [
         Queued(
             id=DeliveryId(number),
             event_id=EventId(event_id),
-            task=f"replay/{number}" if replay else group,
+            task=f"message/{number}",
             attempts=tried,
             poisoned=poisoned,
             tried_seconds=tried_seconds,
             replay=bool(replay),
         )
-        for number, event_id, group, tried, poisoned, tried_seconds, replay in connection.execute(
+        for number, event_id, tried, poisoned, tried_seconds, replay in connection.execute(
             _PENDING, (receiver, after, limit)
         )
     ]
@@ -232,6 +261,8 @@ def body(connection: apsw.Connection, number: DeliveryId) -> bytes | None:
 def record(connection: apsw.Connection, number: DeliveryId, outcome: Outcome, at: datetime) -> None:
     """Write the outcome of one attempt; with its last one go the deliveries that it tells."""
     outcomes.record(connection, "messages", number, outcome, at)
+    if isinstance(outcome, Delivered):
+        connection.execute(_REMINDED, {"id": number, "at": to_stored(at)})
     if not isinstance(outcome, Retry):
         connection.execute(_FOLLOW, (number,))
 
@@ -242,34 +273,42 @@ def dissolve(connection: apsw.Connection, number: int, *, why: str, at: datetime
     connection.execute(_DROP, (why, to_stored(at), number))
 
 
-def of_others(connection: apsw.Connection, people: Collection[str]) -> list[int]:
-    """Return the messages that wait for receivers which are not among those that write to people."""
-    rows: list[tuple[Any, ...]] = connection.execute(_OF_OTHERS, (json.dumps(list(people)),)).fetchall()
+def dissolve_untried(connection: apsw.Connection, number: int, *, why: str, at: datetime) -> None:
+    """Dissolve it, unless it may have arrived: then it goes as it stands, and tells nothing twice."""
+    if not connection.execute(_WAS_TRIED, (number,)).get:
+        dissolve(connection, number, why=why, at=at)
+
+
+def to_others(connection: apsw.Connection, others: Collection[str]) -> list[int]:
+    """Return the messages that wait for these receivers."""
+    rows: list[tuple[Any, ...]] = connection.execute(_TO_OTHERS, (json.dumps(list(others)),)).fetchall()
     return [number for (number,) in rows]
 
 
-def dissolve_others(connection: apsw.Connection, people: Collection[str], *, at: datetime) -> None:
-    """Dissolve those: their receivers are told event by event."""
-    for number in of_others(connection, people):
-        dissolve(connection, number, why="regrouped", at=at)
+def dissolve_all(connection: apsw.Connection, receivers: Collection[str], *, why: str, at: datetime) -> None:
+    """Dissolve all that waits for these receivers: what they are told is told otherwise, or not at all."""
+    for number in to_others(connection, receivers):
+        dissolve(connection, number, why=why, at=at)
 
 
-def replay(connection: apsw.Connection, number: int) -> None:
-    """Send a dead message again, under a number of its own at the end of the queue, with all that it tells."""
+def replay(connection: apsw.Connection, number: int, *, at: datetime) -> None:
+    """Send a dead message again, under a number of its own at the end of the queue, with all that it tells.
+
+    Where some of that was dropped meanwhile, the rest is composed anew.
+    """
+    if not connection.execute(_IS_WHOLE, (number,)).get:
+        connection.execute(_FREE, (number,))
+        connection.execute(_DROP, ("operator", to_stored(at), number))
+        return
     connection.execute(_COPY, (number,))
     fresh = connection.last_insert_rowid()
+    connection.execute(_COPY_GROUPS, (fresh, number))
     attempts.move_message(connection, number, fresh)
     connection.execute(_MOVE, (fresh, number))
-    connection.execute(_FOLLOW_ON, (fresh, number))
     connection.execute("DELETE FROM messages WHERE id = ?", (number,))
 
 
 def hand_over(connection: apsw.Connection, old: str, new: str) -> None:
-    """Give what waits for a receiver to the one of the new name."""
+    """Give the messages of a receiver to the one of the new name, those that it had too: it has heard what the old one had."""
     connection.execute(_HAND_OVER, (new, old))
-
-
-def drop_all(connection: apsw.Connection, receiver: str, *, why: str, at: datetime) -> None:
-    """Put away the pending messages of a receiver of which nothing is left to be told."""
-    for queued in pending(connection, receiver, after=DeliveryId(0), limit=1000):
-        connection.execute(_DROP, (why, to_stored(at), queued.id))
+    connection.execute(_HAND_OVER_GROUPS, (new, old))

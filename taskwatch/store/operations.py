@@ -129,11 +129,11 @@ def select(
     return {delivery: of for delivery, of in rows}  # noqa: C416  (dict() does not see that they are pairs)
 
 
-def replay(connection: apsw.Connection, deliveries: Sequence[int]) -> None:
+def replay(connection: apsw.Connection, deliveries: Sequence[int], *, at: datetime) -> None:
     """Put these deliveries, which are dead, into their queues again; those that one message told, as that message."""
     chosen = json.dumps(list(deliveries))
     for number in _numbers(connection, _MESSAGES, chosen):
-        messages.replay(connection, number)
+        messages.replay(connection, number, at=at)
     for delivery in _numbers(connection, _SINGLE, chosen):
         tried = attempts.taken(connection, delivery)
         row = connection.execute(_TAKE, (delivery,)).fetchall()[0]
@@ -144,10 +144,11 @@ def replay(connection: apsw.Connection, deliveries: Sequence[int]) -> None:
 def drop(connection: apsw.Connection, deliveries: Sequence[int], *, at: datetime) -> None:
     """Put these deliveries away. One that is being sent at this moment may still arrive.
 
-    A message that tells one of them is dissolved: what else it tells waits for another.
+    A message that tells one of them is dissolved: what else it tells waits for another. One that was tried already
+    goes as it stands.
     """
     for number in _numbers(connection, _MESSAGES, json.dumps(list(deliveries))):
-        messages.dissolve(connection, number, why="operator", at=at)
+        messages.dissolve_untried(connection, number, why="operator", at=at)
     connection.executemany(_DROP, [(to_stored(at), delivery) for delivery in deliveries])
 
 

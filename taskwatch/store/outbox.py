@@ -119,7 +119,6 @@ def note_removed(connection: apsw.Connection, served: frozenset[str], *, at: dat
 
 def drop_removed(connection: apsw.Connection, receiver: str, *, at: datetime, limit: int) -> int:
     """Put away a batch of what waits for a receiver; return how many."""
+    messages.dissolve_all(connection, [receiver], why="receiver_removed", at=at)
     connection.execute(_DROP, {"receiver": receiver, "at": to_stored(at), "limit": limit})
-    dropped = connection.changes()
-    messages.drop_all(connection, receiver, why="receiver_removed", at=at)
-    return dropped
+    return connection.changes()

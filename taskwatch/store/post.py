@@ -6,7 +6,7 @@ from functools import partial
 
 from taskwatch.clock import Clock
 from taskwatch.core.quiet import Silence
-from taskwatch.engine.ports import Bound, Open, WaitingGroup, WaitingPart
+from taskwatch.engine.ports import Bound, Open, UnderWay, WaitingGroup, WaitingPart
 from taskwatch.model.delivery import DeliveryId, Outcome, Queued
 from taskwatch.store import messages, silences
 from taskwatch.store.writer import Writer
@@ -18,6 +18,22 @@ class Post:
     def __init__(self, writer: Writer, *, clock: Clock) -> None:
         self._writer = writer
         self._clock = clock
+
+    async def under_way(self, receiver: str) -> UnderWay:
+        """Return what is not delivered yet."""
+        return await self._writer.read(lambda connection: messages.under_way(connection, receiver))
+
+    async def last_number(self) -> int:
+        """Return the number of the last message; 0: there was none."""
+        return await self._writer.read(messages.last_number)
+
+    async def dissolve(self, receivers: Collection[str]) -> None:
+        """Let what waits in messages for these receivers, which write to no people now, be told event by event."""
+        now, names = self._clock.now(), tuple(receivers)
+        if await self._writer.read(lambda connection: messages.to_others(connection, names)):
+            await self._writer.write(
+                lambda connection: messages.dissolve_all(connection, names, why="regrouped", at=now)
+            )
 
     async def waiting_groups(self, receiver: str) -> list[WaitingGroup]:
         """Return the groups in which something waits, in the order of their first events."""

@@ -30,6 +30,7 @@ from taskwatch.store.rows import (
     OpenedAlertRow,
     ProjectRow,
     TaskRow,
+    ToldIn,
     ToldRow,
     task_of,
 )
@@ -84,7 +85,11 @@ _ALERTS: Final = """
 SELECT e.id, e.type, e.severity, e.summary, e.time, p.name, e.subject,
        a.acknowledged_at, a.acknowledged_by, a.acknowledged_until, a.acknowledgement,
        t.job_id, t.name, t.status, t.progress, t.fail_reason, t.created_at, t.ended_at,
-       t.instance_id, t.instance_name, t.instance_status
+       t.instance_id, t.instance_name, t.instance_status,
+       (SELECT d.held_by FROM deliveries d WHERE d.event = a.event AND d.state = 'held' ORDER BY d.id LIMIT 1),
+       EXISTS (SELECT 1 FROM deliveries d WHERE d.event = a.event AND d.state IN ('pending', 'delivered'))
+         OR NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.event = a.event),
+       e.body
 FROM alerts a
 JOIN events e ON e.seq = a.event
 LEFT JOIN projects p ON p.id = a.project
@@ -96,6 +101,12 @@ WHERE a.ended_at IS NULL
   AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
   AND (:since IS NULL OR e.time >= :since)
 ORDER BY a.event DESC LIMIT :limit
+"""
+
+# `substr`, for the ids of a cloud may hold what GLOB gives a meaning to.
+_ALERTED_JOBS: Final = """
+SELECT DISTINCT job_id FROM alerts
+WHERE ended_at IS NULL AND substr(job_id, 1, length(:beginning)) = :beginning ORDER BY job_id != :beginning, job_id LIMIT :limit
 """
 
 # From the prefix up to what follows all that begin with it: ids are letters, digits and _, all below ~.
@@ -192,6 +203,28 @@ class StoreReader:
         """Return the alerts that have not ended, the latest first."""
         filters = {"project": project, "event_type": event_type, "name": name, "instance": instance}
         return [_alert(row) for row in self._rows(_ALERTS, filters, since=since, limit=limit)]
+
+    def alerted_jobs(self, beginning: str, *, limit: int) -> list[str]:
+        """Return the ids of tasks with open alerts that begin so; the one that is it comes first."""
+        with readable(self._path):
+            rows: list[tuple[Any, ...]] = self._connection.execute(
+                _ALERTED_JOBS, {"beginning": beginning, "limit": limit}
+            ).fetchall()
+        return [job_id for (job_id,) in rows]
+
+    def each_event(self, *, since: datetime, limit: int) -> Iterator[EventRow]:
+        """Yield the events since then one by one, the newest first, of one moment: many of them need no room."""
+        nothing = dict.fromkeys(("project", "event_id", "event_type", "name", "instance"))
+        filters = {**nothing, "since": to_stored(since), "limit": limit}
+        with readable(self._path):
+            for row in self._connection.execute(_EVENTS, filters):
+                yield _event(row)
+
+    def messages(self, prefix: str, *, limit: int) -> list[ToldIn]:
+        """Return what the messages tell whose ids begin so, in the order of letters."""
+        with readable(self._path), self._connection:  # several reads, one moment
+            found: list[ToldIn] = told.messages_of(self._connection, prefix, limit=limit)
+        return found
 
     def silences(self, *, since: datetime) -> list[Silence]:
         """Return the silences that end after this, the first one first."""
@@ -407,6 +440,7 @@ def _event(row: tuple[Any, ...]) -> EventRow:
 
 def _alert(row: tuple[Any, ...]) -> AlertRow:
     event_id, type_, severity, summary, time, project, subject, at, by, until, said, *columns = row
+    *columns, held_by, is_told, body = columns
     return AlertRow(
         event_id=event_id,
         type=type_,
@@ -420,4 +454,7 @@ def _alert(row: tuple[Any, ...]) -> AlertRow:
         acknowledged_by=by,
         acknowledged_until=from_stored(until),
         acknowledgement=said,
+        held_by=held_by,
+        is_told=bool(is_told),
+        body=body,
     )

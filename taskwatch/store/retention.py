@@ -34,6 +34,16 @@ DELETE FROM hearers WHERE (alert, receiver) IN (
 )
 """
 
+# Without its delivery it would look as if it had been told.
+_UNTOLD: Final = """
+DELETE FROM hearers WHERE (alert, receiver) IN (
+    SELECT d.event, d.receiver FROM events e JOIN deliveries d ON d.event = e.seq
+    JOIN hearers h ON h.alert = d.event AND h.receiver = d.receiver
+    WHERE e.time < :before AND d.state IN ('dead', 'dropped', 'suppressed')
+    LIMIT :limit
+)
+"""
+
 _ALERTS: Final = """
 DELETE FROM alerts WHERE event IN (
     SELECT a.event FROM events e JOIN alerts a ON a.event = e.seq
@@ -106,6 +116,11 @@ def deliveries(before: int) -> Batch:
 def hearers(before: int) -> Batch:
     """Forget who was told of alerts that are over and older than this, or that nobody cared for in 90 days more."""
     return _deletion(_HEARERS, before, forgotten=before - ALERTS_KEPT)
+
+
+def untold(before: int) -> Batch:
+    """Forget of alerts older than this who was to be told of them, and was not in the end."""
+    return _deletion(_UNTOLD, before)
 
 
 def alerts(before: int) -> Batch:

@@ -63,6 +63,9 @@ class AlertRow:
     acknowledged_by: str | None
     acknowledged_until: datetime | None
     acknowledgement: str | None
+    held_by: str | None  # the silence or window that holds a delivery of it back
+    is_told: bool  # a delivery of it is pending or delivered, or none is on record any more
+    body: bytes  # of the event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +125,23 @@ class AttemptRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailingRow:
+    """What is in the way at a receiver, as the deliveries that wait for it know it."""
+
+    since: datetime  # the first attempt at any of them
+    last: AttemptRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldIn:
+    """What messages of one id tell."""
+
+    event_id: EventId  # the messages'
+    receivers: tuple[str, ...]
+    events: tuple[EventId, ...]  # that they tell or remind of, as far as they are on record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRow:
     """A message to people."""
 
@@ -142,6 +162,10 @@ class ToldRow:
     failed: tuple[AttemptRow, ...]  # the last few attempts that did, in their order
     message: MessageRow | None  # that tells it
     waiting: WaitingGroup | None  # for whose next message it waits
+    behind: EventId | None = None  # an earlier event of the same task, which is pending at the receiver too
+    failing: FailingRow | None = (
+        None  # why the receiver is told one event at a time: of one that was never tried
+    )
 
 
 def task_of(row: tuple[Any, ...]) -> Task:

@@ -22,7 +22,7 @@ TABLES: Final = {
     2: frozenset({"operations", "removed_receivers"}),
     3: frozenset({"outages", "subjects"}),
     4: frozenset({"alerts", "hearers"}),
-    5: frozenset({"silences", "messages", "attempts"}),
+    5: frozenset({"silences", "messages", "message_groups", "attempts"}),
 }
 
 

@@ -91,12 +91,18 @@ def settle(connection: apsw.Connection, found: Mapping[DeliveryId, str | None], 
         if by is not None:
             connection.execute(_HOLD, (by, delivery))
         elif connection.execute(_NEEDS_ATTENTION, (delivery,)).get:
-            for row in connection.execute(_TAKE, (delivery,)).fetchall():
-                connection.execute(_QUEUE, row)
-                queued += 1
+            queued += queue(connection, delivery)
         else:
             connection.execute(_SUPPRESS, (to_stored(at), delivery))
     return queued
+
+
+def queue(connection: apsw.Connection, delivery: DeliveryId) -> int:
+    """Let a delivery that is held be told now, at the end of its queue; 0 if it was held no more, else 1."""
+    rows = connection.execute(_TAKE, (delivery,)).fetchall()
+    for row in rows:
+        connection.execute(_QUEUE, row)
+    return len(rows)
 
 
 def _silence(row: tuple[Any, ...]) -> Silence | None:

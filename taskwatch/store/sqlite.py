@@ -1,6 +1,6 @@
 """The store on SQLite: each public method is one transaction, answered once it is durable."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,6 @@ from taskwatch.model.task import Known
 from taskwatch.store import (
     alerts,
     ledger,
-    messages,
     operations,
     outages,
     outbox,
@@ -82,10 +81,6 @@ class SqliteStore:
         """Return the projects in which these tasks have open alerts: the name of each, and which tasks."""
         chosen = tuple(jobs)
         return await self._writer.read(lambda connection: alerts.projects_of(connection, chosen))
-
-    async def told(self, events: Sequence[EventId]) -> dict[str, str | None] | None:
-        """Return the receivers that were told of these alerts, and in which groups; None where that is not on record."""
-        return await self._writer.read(lambda connection: alerts.told(connection, events))
 
     async def silences(self) -> list[Silence]:
         """Return the silences that have not ended."""
@@ -178,12 +173,6 @@ class SqliteStore:
         """Let this be the body of a delivery from now on."""
         await self._writer.write(lambda connection: outbox.freeze(connection, delivery, body), grows=True)
 
-    async def regroup(self, people: Collection[str]) -> None:
-        """Let what waits in messages for receivers that write to no people now be told event by event."""
-        now, names = self._clock.now(), tuple(people)
-        if await self._writer.read(lambda connection: messages.of_others(connection, names)):
-            await self._writer.write(lambda connection: messages.dissolve_others(connection, names, at=now))
-
     async def keep_freshness(
         self, observed: Mapping[int, datetime], conditions: Mapping[int, Condition] | None = None
     ) -> None:
@@ -243,6 +232,7 @@ class SqliteStore:
         """
         old_events = to_stored(before)
         old_tasks = to_stored(self._clock.now() - retention.TASKS_KEPT)
+        await self._exhaust(retention.untold(old_events))
         await self._exhaust(retention.hearers(old_events))
         await self._exhaust(retention.alerts(old_events))
         pruned = Pruned(

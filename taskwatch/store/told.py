@@ -11,11 +11,19 @@ from typing import Any, Final
 import apsw
 
 from taskwatch.engine.ports import WaitingGroup
-from taskwatch.model.delivery import DeliveryId
+from taskwatch.model.delivery import DeliveryId, DeliveryState
 from taskwatch.model.event import EventId
 from taskwatch.store import messages
 from taskwatch.store.instants import from_stored
-from taskwatch.store.rows import AttemptRow, DeliveryRow, MessageRow, OpenedAlertRow, ToldRow
+from taskwatch.store.rows import (
+    AttemptRow,
+    DeliveryRow,
+    FailingRow,
+    MessageRow,
+    OpenedAlertRow,
+    ToldIn,
+    ToldRow,
+)
 
 MOST: Final = 1_000  # deliveries of one event that are looked at
 
@@ -48,10 +56,45 @@ ORDER BY 5
 """
 
 _MESSAGES: Final = """
-SELECT DISTINCT m.id, m.event_id, m.group_key, m.at,
+SELECT DISTINCT m.id, m.event_id, d.group_key, m.at,
        (SELECT count(*) FROM deliveries o WHERE o.message = m.id), m.state, m.attempts
 FROM events e JOIN deliveries d ON d.event = e.seq JOIN messages m ON m.id = d.message
 WHERE e.id = :event
+"""
+
+# 'pending' stands in the text: else the partial indexes do not serve.
+_FAILING: Final = """
+SELECT min(first) OVER (), last, reason, detail FROM (
+    SELECT first_attempt_at AS first, last_attempt_at AS last, last_reason AS reason, last_detail AS detail
+    FROM deliveries WHERE receiver = :receiver AND state = 'pending' AND message IS NULL
+    UNION ALL
+    SELECT first_attempt_at, last_attempt_at, last_reason, last_detail
+    FROM messages WHERE receiver = :receiver AND state = 'pending'
+) WHERE first IS NOT NULL AND last IS NOT NULL AND reason IS NOT NULL ORDER BY last DESC LIMIT 1
+"""
+# A replay stands outside the order.
+_BEHIND: Final = """
+SELECT o.id
+FROM deliveries d
+JOIN events e ON e.seq = d.event
+CROSS JOIN events o ON o.project = e.project AND o.job_id = e.job_id
+CROSS JOIN deliveries w ON w.event = o.seq AND w.receiver = d.receiver
+WHERE d.id = ? AND d.replay = 0 AND w.id < d.id AND w.state = 'pending' AND w.replay = 0
+  AND (w.message IS NULL OR w.message IS NOT d.message)
+ORDER BY w.id LIMIT 1
+"""
+_TOLD_IN: Final = """
+SELECT id, event_id, receiver, coalesce(reminds, '[]') FROM messages
+WHERE event_id IN (
+    SELECT DISTINCT event_id FROM messages WHERE event_id >= :prefix AND event_id < :prefix || '~'
+    ORDER BY event_id LIMIT :limit
+)
+ORDER BY event_id, id
+"""
+_TELLS: Final = """
+SELECT e.id FROM deliveries d JOIN events e ON e.seq = d.event WHERE d.message = :message
+UNION
+SELECT id FROM events WHERE id IN (SELECT value FROM json_each(:reminds))
 """
 
 _OPENED_ALERTS: Final = """
@@ -83,9 +126,46 @@ def of_event(connection: apsw.Connection, event: EventId, *, people: Collection[
             failed=tuple(failed[row.id]),
             message=None if row.message is None else of_message.get(row.message),
             waiting=_group(connection, row) if row.waits_for_its_group(people) else None,
+            behind=_behind(connection, row) if _waits_its_turn(row, people) else None,
+            failing=_failing(connection, row) if _waits_its_turn(row, people) else None,
         )
         for row in reversed(rows)
     ]
+
+
+def messages_of(connection: apsw.Connection, prefix: str, *, limit: int) -> list[ToldIn]:
+    """Return what the messages tell whose ids begin so, in the order of letters."""
+    receivers: defaultdict[str, list[str]] = defaultdict(list)
+    events: defaultdict[str, list[EventId]] = defaultdict(list)
+    rows: list[tuple[Any, ...]] = connection.execute(_TOLD_IN, {"prefix": prefix, "limit": limit}).fetchall()
+    for number, event_id, receiver, reminds in rows:
+        receivers[event_id].append(receiver)
+        tells = connection.execute(_TELLS, {"message": number, "reminds": reminds})
+        events[event_id] += [EventId(told) for (told,) in tells]
+    return [
+        ToldIn(
+            event_id=EventId(event_id),
+            receivers=tuple(dict.fromkeys(names)),
+            events=tuple(dict.fromkeys(events[event_id])),
+        )
+        for event_id, names in receivers.items()
+    ]
+
+
+def _waits_its_turn(row: DeliveryRow, people: Collection[str]) -> bool:
+    return row.state == DeliveryState.PENDING and not row.attempts and not row.waits_for_its_group(people)
+
+
+def _behind(connection: apsw.Connection, row: DeliveryRow) -> EventId | None:
+    found: str | None = connection.execute(_BEHIND, (row.id,)).get
+    return None if found is None else EventId(found)
+
+
+def _failing(connection: apsw.Connection, row: DeliveryRow) -> FailingRow | None:
+    for since, last, reason, detail in connection.execute(_FAILING, {"receiver": row.receiver}):
+        attempt = AttemptRow(at=from_stored(last), reason=reason, detail=detail)
+        return FailingRow(since=from_stored(since), last=attempt)
+    return None
 
 
 def opened_alerts(connection: apsw.Connection, events: Sequence[EventId]) -> list[OpenedAlertRow]:

@@ -78,7 +78,7 @@ async def test_reload_says_what_changed_and_refuses_a_wrong_file_with_78(scene: 
     assert (changed.code, changed.out) == (0, "receiver second added\n")
     assert (wrong.code, wrong.out) == (78, "")
     assert "nonsense: unknown key" in wrong.err
-    assert said.count('"action": "reload"') == 2
+    assert said.count('"action": "reload"') == 3, "the daemon itself refused it"
 
 
 async def test_reload_without_a_daemon_says_that_there_is_none(scene: Scene, ask: Ask) -> None:

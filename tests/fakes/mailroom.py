@@ -41,6 +41,7 @@ class Mailroom:
     labels: dict[str, str] = field(default_factory=dict)
     sources: Sources = field(default_factory=Sources)
     renderer: Renderer = field(default_factory=NoTemplates)
+    horizon: float = 3600.0
     clock: StillClock = field(default_factory=StillClock)
     disk: Disk = field(default_factory=Disk)
     notifier: ScriptedNotifier = field(default_factory=ScriptedNotifier)
@@ -81,7 +82,7 @@ class Mailroom:
             notifier=self.notifier,
             outbox=self.store.post,
             gatherer=_NotAtOnce(self.groups),
-            rules=LaneRules(timeout=10.0, initial=5.0, maximum=60.0, horizon=3600.0),
+            rules=LaneRules(timeout=10.0, initial=5.0, maximum=60.0, horizon=self.horizon),
             clock=self.clock,
             rng=random.Random(1),
             log=quiet_log(),

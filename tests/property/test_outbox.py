@@ -217,7 +217,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def replay(self) -> None:
         dead = [row["number"] for row in self.deliveries() if row["state"] == "dead"]
         with self.disk.connection:
-            operations.replay(self.disk.connection, dead)
+            operations.replay(self.disk.connection, dead, at=T0)
         self.lane.wake()
 
     @invariant()

@@ -58,7 +58,7 @@ class Weather:
         self.deaths = 0
 
     async def run(self) -> None:
-        self.room = await a_mailroom(grouping=self.rng.choice(GROUPINGS))
+        self.room = await a_mailroom(grouping=self.rng.choice(GROUPINGS), horizon=1e9)
         self.room.notifier.conduct = self._receive
         for _ in range(STEPS):
             await self._step()

@@ -113,7 +113,7 @@ class Scene:
         message = Bound(
             event_id=FAILURE.id,
             receiver="mail",
-            group=GROUP,
+            groups=(GROUP,),
             at=at(minute),
             body=b"{}",
             deliveries=tuple(DeliveryId(number) for number in deliveries),
@@ -344,7 +344,7 @@ def test_a_group_that_had_a_message_waits_for_its_interval_too(after: After) -> 
         await scene.tells(MAIL)
 
     assert (
-        "it is told 60 s after that, and 300 s after the message before, of 2026-11-23 11:02:00Z, at the earliest"
+        "it is told 60 s after that, and 300 s after the message before, of 2026-11-23 11:03:00Z, at the earliest"
         in page(after(happens))
     )
 

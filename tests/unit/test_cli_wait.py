@@ -12,8 +12,10 @@ from typing import Final
 import apsw
 import pytest
 
+from taskwatch.cli.options import Footing
 from taskwatch.cli.vigil import LOOK_SECONDS, CloudView, Sight, StoreView, Vigil
 from taskwatch.cli.wait import _follow, _tell, _wait
+from taskwatch.config.configuration import Config
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError, TaskwatchError
@@ -307,6 +309,10 @@ def test_looking_whether_a_store_is_held_leaves_no_trace(tmp_path: Path) -> None
     acquire(path, since=T0).release()
 
 
+def standing_on(config: Config) -> Footing:
+    return Footing(file=config.path, store=config.store, config=config)
+
+
 def test_while_a_daemon_holds_the_store_no_cloud_is_asked(tmp_path: Path) -> None:
     config = loaded(tmp_path, f"store: {{path: taskwatch.db}}\n{SMALLEST}")
     recorded(config.store.path, a_task("a", COMPLETED))
@@ -316,7 +322,7 @@ def test_while_a_daemon_holds_the_store_no_cloud_is_asked(tmp_path: Path) -> Non
     async def wait() -> None:
         vigil, _ = a_vigil("a")
         async with AsyncExitStack() as stack:
-            await _follow(vigil, config, stack)
+            await _follow(vigil, standing_on(config), stack)
         assert vigil.is_success
 
     wait()
@@ -332,7 +338,7 @@ def test_a_timeout_says_how_the_tasks_stand(tmp_path: Path) -> None:
     async def wait() -> None:
         vigil, _ = a_vigil("a", "b")
         with pytest.raises(TaskwatchError) as caught:
-            await _wait(vigil, config, timedelta(minutes=1).total_seconds())
+            await _wait(vigil, standing_on(config), timedelta(minutes=1).total_seconds())
         assert str(caught.value) == "not over after 1m: a is Running, 40 %, b was not seen"
 
     wait()

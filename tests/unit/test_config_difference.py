@@ -169,5 +169,12 @@ def test_a_secret_that_is_kept_elsewhere_from_now_on_has_changed(tmp_path: Path)
 
 def test_no_part_of_a_configuration_is_left_out_of_the_comparison() -> None:
     compared = {"store", "log", "credentials", "projects", "named", "receivers", "route", "mutes"}
-    follows = {"path", "files", "secrets", "trusts", "warnings"}  # from where and how the others are written
+    follows = {
+        "path",
+        "files",
+        "secrets",
+        "trusts",
+        "warnings",
+        "routing",
+    }  # from where and how the others are written
     assert {field.name for field in fields(Config)} - follows == compared

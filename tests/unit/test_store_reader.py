@@ -240,7 +240,12 @@ async def test_attempts_at_a_message_are_those_of_all_that_it_tells(
     store: SqliteStore, reader: StoreReader
 ) -> None:
     bound = Bound(
-        event_id=EventId("tw_m"), receiver="mail", group="", at=at(5), body=b"", deliveries=(DeliveryId(3),)
+        event_id=EventId("tw_m"),
+        receiver="mail",
+        groups=("",),
+        at=at(5),
+        body=b"",
+        deliveries=(DeliveryId(3),),
     )
     await store.post.bind(bound)
     await store.post.record(

@@ -19,7 +19,7 @@ from taskwatch.model.event import EventId, EventType, Severity
 from taskwatch.model.outage import Kind, Outage, Place
 from taskwatch.model.project import Project
 from taskwatch.model.task import FAILED
-from taskwatch.store import silences
+from taskwatch.store import alerts, silences
 from taskwatch.store.desk import Desk
 from taskwatch.store.reader import StoreReader
 from taskwatch.store.sqlite import SqliteStore, open_store
@@ -254,7 +254,7 @@ class TestSettle:
 class TestWhoHearsOfTheEnd:
     async def test_only_those_who_were_told_of_the_beginning(self, disk: Disk, store: SqliteStore) -> None:
         await fails(store, "job-1", a_hop("hook"), a_hop("mail", held_by=None))
-        assert await store.told([EventId("tw_job-1")]) == {"mail": "group of mail"}
+        assert alerts.told(disk.connection, [EventId("tw_job-1")]) == {"mail": "group of mail"}
         await resolved(store, "job-1")
         assert [row[2:] for row in deliveries(disk)] == [
             ("hook", "suppressed", "over"),
@@ -291,7 +291,7 @@ class TestWhoHearsOfTheEnd:
         number = await store.record_outage(
             OutageRecord(outage=outage, is_over=False, subject=subject, told=told)
         )
-        assert await store.told([began.id]) == {}
+        assert alerts.told(disk.connection, [began.id]) == {}
         (known,) = await store.outages()
         assert known.id == number
         await store.record_outage(OutageRecord(outage=known, is_over=True, subject=subject, told=None))
