@@ -28,7 +28,7 @@ from taskwatch.store.rows import (
 MOST: Final = 1_000  # deliveries of one event that are looked at
 
 # A delivery hears of the attempts at its message once they are over; of the message they are known before.
-_DELIVERIES: Final = """
+_SELECT: Final = """
 SELECT d.id, d.receiver, d.path, d.state, coalesce(m.attempts, d.attempts), d.replay,
        coalesce(m.last_reason, d.last_reason), coalesce(m.last_detail, d.last_detail), d.why,
        coalesce(m.first_attempt_at, d.first_attempt_at), coalesce(m.last_attempt_at, d.last_attempt_at), d.done_at,
@@ -37,6 +37,8 @@ FROM deliveries d
 JOIN events e ON e.seq = d.event
 LEFT JOIN messages m ON m.id = d.message
 LEFT JOIN projects p ON p.id = e.project
+"""
+_DELIVERIES: Final = f"""{_SELECT}
 WHERE (:project IS NULL OR p.name = :project)
   AND (:event_id IS NULL OR e.id = :event_id)
   AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))
@@ -45,6 +47,7 @@ WHERE (:project IS NULL OR p.name = :project)
   AND (:since IS NULL OR e.time >= :since)
 ORDER BY d.id DESC LIMIT :limit
 """
+_OF_EVENT: Final = f"{_SELECT} WHERE e.id = ? ORDER BY d.id LIMIT {MOST}"
 
 _FAILED: Final = """
 SELECT d.id, a.at, a.reason, a.detail, a.id
@@ -112,8 +115,7 @@ def deliveries(connection: apsw.Connection, filters: Mapping[str, object]) -> li
 
 def of_event(connection: apsw.Connection, event: EventId, *, people: Collection[str]) -> list[ToldRow]:
     """Return what became of each delivery of an event, in the order of recording."""
-    nothing = dict.fromkeys(("project", "event_type", "receiver", "state", "since"))
-    rows = deliveries(connection, {**nothing, "event_id": event, "limit": MOST})
+    rows = [_delivery(row) for row in connection.execute(_OF_EVENT, (event,))]
     of_message = {
         message.number: message for message in map(_message, connection.execute(_MESSAGES, {"event": event}))
     }
@@ -129,7 +131,7 @@ def of_event(connection: apsw.Connection, event: EventId, *, people: Collection[
             behind=_behind(connection, row) if _waits_its_turn(row, people) else None,
             failing=_failing(connection, row) if _waits_its_turn(row, people) else None,
         )
-        for row in reversed(rows)
+        for row in rows
     ]
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from tests.fakes.commands import until
+from tests.fakes.commands import SECONDS, until
 from tests.fakes.daemon import Daemon
 from tests.fakes.oracle import violations
 from tests.fakes.tasks_endpoint import Row, TasksEndpoint, row
@@ -77,10 +77,13 @@ class Watched:
     async def baseline(self, daemon: Daemon) -> None:
         await until(lambda: len(self.sink.accepted) > 0, "the baseline", said=daemon.said)
 
-    async def told(self, daemon: Daemon) -> None:
+    async def told(self, daemon: Daemon, *, seconds: float = SECONDS) -> None:
         """Wait until all is told; fail with what is wrong if it never is."""
         await until(
-            lambda: not self.violations(), "all told", said=lambda: f"{daemon.said()}{self.violations()}"
+            lambda: not self.violations(),
+            "all told",
+            said=lambda: f"{daemon.said()}{self.violations()}",
+            seconds=seconds,
         )
 
     def told_twice(self) -> list[str]:

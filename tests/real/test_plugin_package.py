@@ -18,11 +18,12 @@ from tests.fakes.daemon import Daemon
 from tests.fakes.plugin_package import install
 from tests.fakes.watched import Watched, lines, watched
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 EXAMPLE: Final = ROOT / "docs" / "example-notifier"
 STREAM: Final = '  - {{name: stream, type: redis, port: {port}, password: "canary", retry: {{initial: 50ms, max: 200ms}}}}\n'
 BAD: Final = "  - {{name: {name}, type: {name}, timeout: 200ms, retry: {{initial: 50ms, max: 200ms}}}}\n"
+PATIENCE: Final = 90.0  # seconds, beside threads that spin, on a machine that has other work too
 BAD_NOTIFIERS: Final = """
     import asyncio, sys, threading, time
     from taskwatch.notifier_api import Notifier
@@ -158,13 +159,16 @@ async def test_those_that_hang_raise_or_flood_harm_no_other_and_hold_up_no_end(
             place.begin(f"job-{number}")
             await asyncio.sleep(0.05)
             place.end(f"job-{number}")
-        await place.told(daemon)
-        await until(  # beside threads that spin, on a machine that has other work too
-            lambda: paused(daemon) >= {"blocks", "ignores"}, "both to be paused", said=daemon.said, seconds=90
+        await place.told(daemon, seconds=PATIENCE)
+        await until(
+            lambda: paused(daemon) >= {"blocks", "ignores"},
+            "both to be paused",
+            said=daemon.said,
+            seconds=PATIENCE,
         )
         place.begin("late")
         place.end("late")
-        await place.told(daemon)
+        await place.told(daemon, seconds=PATIENCE)
         async with asyncio.timeout(30):  # and nothing of what hangs is waited for
             assert await daemon.kill(signal.SIGTERM) == 0
     hung = [
