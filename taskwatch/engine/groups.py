@@ -56,6 +56,7 @@ class Groups:
             EventId, tuple[datetime, float]
         ] = {}  # of open alerts: as recorded, and monotonic
         self._room = float(BURST)
+        self._told_last = False  # of the two that want room: news, not reminders
         self._began_at = self._counted_at = clock.monotonic()
 
     async def gather(self, *, at_once: bool = False) -> float:
@@ -66,8 +67,13 @@ class Groups:
         routing = self._routing()
         self._letters.try_again()
         try:
+            for event_id in await self._book.drop_outdated(self._receiver):
+                self._heard_at.pop(event_id, None)  # what of it is still open was not reminded of
             under_way = await self._book.under_way(self._receiver)
             self._count(under_way, routing)
+            if self._told_last and self._room < 2.0:  # noqa: PLR2004  (for one of the two)
+                patience = await self._remind(under_way, routing)
+                return min(patience, await self._tell(routing, at_once=at_once), LOOK_SECONDS)
             patience = await self._tell(routing, at_once=at_once)
             return min(patience, await self._remind(under_way, routing), LOOK_SECONDS)
         except StaleStateError:
@@ -95,9 +101,14 @@ class Groups:
             if not group.is_open
         }
         due = [key for key, instant in ready.items() if instant <= now]
-        for keys in self._batches(due):
+        free = await self._book.free_groups(self._receiver, due) if due and self._room >= 1.0 else []
+        in_vain = 0
+        for keys in self._batches(free):
             if await self._write(keys, now):
                 self._room -= 1.0
+                self._told_last = True
+            elif (in_vain := in_vain + 1) >= BURST:  # the rest at the next look, by what is free then
+                break
         later = [instant - now for instant in ready.values() if instant > now]
         return min([*later, *([self._until_room] if due and self._room < 1.0 else [])], default=LOOK_SECONDS)
 
@@ -165,7 +176,6 @@ class Groups:
         return True
 
     async def _remind(self, under_way: UnderWay, routing: Routing) -> float:
-        await self._book.drop_outdated(self._receiver)
         if not any(grouping.repeat is not None for grouping in routing.groupings):
             return LOOK_SECONDS
         alerts = await self._book.unacknowledged(self._receiver)
@@ -173,8 +183,11 @@ class Groups:
         # A reminder of a group is of all that is open in it: one that is due takes the others along.
         due = [key for key, seconds in left.items() if seconds <= 0.0]
         for keys in self._batches(due):
-            if await self._write_again(keys, [alert for alert in alerts if alert.group in keys], routing):
+            chosen = frozenset(keys)
+            of_these = [alert for alert in alerts if alert.group in chosen and not alert.is_reminded]
+            if await self._write_again(keys, of_these, routing):
                 self._room -= 1.0
+                self._told_last = False
         later = [seconds for seconds in left.values() if seconds > 0.0]
         return min([*later, *([self._until_room] if due and self._room < 1.0 else [])], default=LOOK_SECONDS)
 
@@ -190,13 +203,15 @@ class Groups:
             if alert.group not in groupings:
                 groupings[alert.group] = routing.grouping(read_group(alert.group).route)
             repeat = groupings[alert.group].repeat
-            if repeat is None or alert.group in under_way:
+            if repeat is None:
                 continue
             known = self._heard_at.get(alert.event_id)
             if known is None or known[0] != alert.last_at:
                 # Just now, or in an earlier run: then by the wall clock.
                 known = (alert.last_at, now - self._passed(alert.last_at, repeat))
             heard_at[alert.event_id] = known
+            if alert.is_reminded or alert.group in under_way:
+                continue
             seconds = known[1] + repeat - now
             left[alert.group] = min(seconds, left.get(alert.group, seconds))
         self._heard_at = heard_at

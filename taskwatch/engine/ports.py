@@ -228,6 +228,7 @@ class Open:
     event_id: EventId
     body: bytes
     last_at: datetime  # when the receiver was told of it, or reminded, last
+    is_reminded: bool  # by a message that is not delivered yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +259,10 @@ class MessageBook(Protocol):
         """Return the groups in which something waits, in the order of their first events."""
         ...
 
+    async def free_groups(self, receiver: str, keys: Collection[str]) -> list[str]:
+        """Return those of these groups in which something may be told, if all are told; the first may in any case."""
+        ...
+
     async def waiting_parts(self, receiver: str, keys: Collection[str], *, limit: int) -> list[WaitingPart]:
         """Return what of these groups may be told now, in the order of recording; `limit` of it with bodies."""
         ...
@@ -270,8 +275,8 @@ class MessageBook(Protocol):
         """Record a message. Raises StaleStateError where what it tells is not to be told like this any more."""
         ...
 
-    async def drop_outdated(self, receiver: str) -> None:
-        """Put away reminders that would say that something is open which is over."""
+    async def drop_outdated(self, receiver: str) -> list[EventId]:
+        """Put away reminders that would say that something is open which is over; return all that they remind of."""
         ...
 
     async def silences(self) -> list[Silence]:

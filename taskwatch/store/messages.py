@@ -17,12 +17,14 @@ from taskwatch.store import attempts, outcomes
 from taskwatch.store.instants import from_stored, to_stored
 
 # 'pending' stands in the text of all of these: else the partial indexes do not serve.
-_PENDING_NOW: Final = "SELECT count(*) FROM messages WHERE receiver = ? AND state = 'pending' AND replay = 0"
-# A message that is refused for what it says must not keep the group from being told anything else.
-_UNDELIVERED: Final = """
-SELECT DISTINCT g.group_key FROM messages m JOIN message_groups g ON g.message = m.id
-WHERE m.receiver = ? AND m.state = 'pending' AND m.replay = 0 AND NOT (m.last_reason IS 'rejected' AND m.attempts >= 3)
+# A message that is refused for what it says must not keep the receiver from being told anything else.
+_UNDER_WAY: Final = """
+m.receiver = ? AND m.state = 'pending' AND m.replay = 0 AND NOT (m.last_reason IS 'rejected' AND m.attempts >= 3)
 """
+_PENDING_NOW: Final = f"SELECT count(*) FROM messages m WHERE {_UNDER_WAY}"  # noqa: S608 - our own text
+_UNDELIVERED: Final = f"""
+SELECT DISTINCT g.group_key FROM messages m JOIN message_groups g ON g.message = m.id WHERE {_UNDER_WAY}
+"""  # noqa: S608 - the same
 _GROUPS: Final = """
 SELECT coalesce(d.group_key, ''), min(e.time),
        (
@@ -40,7 +42,7 @@ ORDER BY min(d.id)
 # another group has to tell first, or that a message tells which is not delivered yet, waits for that.
 # CROSS JOIN keeps SQLite from looking at all that waits for each that waits: it begins with the events of the task.
 _WAITING: Final = """
-SELECT d.id, e.id, e.type, e.seq, e.severity, a.ended_at IS NOT NULL, e.time
+SELECT d.id, e.id, e.type, e.seq, e.severity, a.ended_at IS NOT NULL, e.time, coalesce(d.group_key, '')
 FROM deliveries d JOIN events e ON e.seq = d.event LEFT JOIN alerts a ON a.event = e.seq
 WHERE d.receiver = :receiver AND d.state = 'pending' AND d.message IS NULL
   AND coalesce(d.group_key, '') IN (SELECT value FROM json_each(:groups))
@@ -68,7 +70,12 @@ WHERE id IN (SELECT value FROM json_each(?)) AND receiver = ? AND state = 'pendi
 
 # CROSS JOIN: it begins with the alerts that are open, which are few of many.
 _OPEN: Final = """
-SELECT coalesce(h.group_key, ''), e.id, e.body, coalesce(h.reminded_at, d.done_at, e.time)
+WITH reminded AS MATERIALIZED (
+    SELECT r.value FROM messages m CROSS JOIN json_each(m.reminds) r
+    WHERE m.receiver = :receiver AND m.state = 'pending' AND m.replay = 0 AND m.reminds IS NOT NULL
+)
+SELECT coalesce(h.group_key, ''), e.id, e.body, coalesce(h.reminded_at, d.done_at, e.time),
+       e.id IN (SELECT value FROM reminded)
 FROM alerts a
 CROSS JOIN hearers h ON h.alert = a.event AND h.receiver = :receiver
 JOIN events e ON e.seq = a.event
@@ -98,6 +105,7 @@ FROM messages WHERE receiver = ? AND state = 'pending' AND id > ? ORDER BY id LI
 _OUTDATED: Final = """
 SELECT 1 FROM json_each(messages.reminds) r JOIN events e ON e.id = r.value JOIN alerts a ON a.event = e.seq
 WHERE a.ended_at IS NOT NULL OR a.acknowledged_at >= messages.at
+   OR (a.acknowledged_at IS NOT NULL AND a.acknowledged_until IS NULL)
 """
 _BODY: Final = f"""
 SELECT body FROM messages
@@ -107,11 +115,9 @@ _DROP_OUTDATED: Final = f"""
 UPDATE messages SET state = 'dropped', why = 'over', done_at = ?
 WHERE receiver = ? AND state = 'pending' AND reminds IS NOT NULL AND replay = 0 AND EXISTS ({_OUTDATED})
 """  # noqa: S608 - the same
-_HAS_OUTDATED: Final = f"""
-SELECT EXISTS (
-    SELECT 1 FROM messages WHERE receiver = ? AND state = 'pending' AND reminds IS NOT NULL AND replay = 0
-      AND EXISTS ({_OUTDATED})
-)
+_OUTDATED_OF: Final = f"""
+SELECT DISTINCT r.value FROM messages CROSS JOIN json_each(messages.reminds) r
+WHERE receiver = ? AND state = 'pending' AND reminds IS NOT NULL AND replay = 0 AND EXISTS ({_OUTDATED})
 """  # noqa: S608 - the same
 
 _FOLLOW: Final = """
@@ -123,11 +129,11 @@ SET (state, why, attempts, last_reason, last_detail, first_attempt_at, last_atte
 WHERE message = ? AND state = 'pending'
 """
 
-_DISSOLVE: Final = "UPDATE deliveries SET message = NULL WHERE state = 'pending' AND message = ?"
+_DISSOLVE: Final = "UPDATE deliveries SET message = NULL WHERE state IN ('pending', 'dead') AND message = ?"
 _DROP: Final = "UPDATE messages SET state = 'dropped', why = ?, done_at = ? WHERE id = ? AND state IN ('pending', 'dead')"
 _WAS_TRIED: Final = "SELECT attempts > 0 FROM messages WHERE id = ?"
 _TO_OTHERS: Final = """
-SELECT id FROM messages WHERE state = 'pending' AND receiver IN (SELECT value FROM json_each(?))
+SELECT id FROM messages WHERE state IN ('pending', 'dead') AND receiver IN (SELECT value FROM json_each(?))
 """
 
 _COPIED: Final = (
@@ -190,15 +196,27 @@ def waiting(
             body=bodies.get(seq),
             is_over=bool(is_over),
         )
-        for delivery, event_id, type_, seq, _, is_over, time in rows
+        for delivery, event_id, type_, seq, _, is_over, time, _ in rows
     ]
+
+
+def free(connection: apsw.Connection, receiver: str, keys: Collection[str]) -> list[str]:
+    """Return those of these groups in which something may be told, if all are told; the first of them may in any case."""
+    rows = connection.execute(_WAITING, {"receiver": receiver, "groups": json.dumps(list(keys))})
+    return list(dict.fromkeys(row[-1] for row in rows))
 
 
 def open_alerts(connection: apsw.Connection, receiver: str, *, now: datetime) -> list[Open]:
     """Return the open alerts that the receiver was told of and that nobody has acknowledged."""
     return [
-        Open(group=group, event_id=EventId(event_id), body=body, last_at=from_stored(last_at))
-        for group, event_id, body, last_at in connection.execute(
+        Open(
+            group=group,
+            event_id=EventId(event_id),
+            body=body,
+            last_at=from_stored(last_at),
+            is_reminded=bool(is_reminded),
+        )
+        for group, event_id, body, last_at, is_reminded in connection.execute(
             _OPEN, {"receiver": receiver, "now": to_stored(now)}
         )
     ]
@@ -224,9 +242,9 @@ def bind(connection: apsw.Connection, message: Bound) -> None:
         raise StaleStateError("a delivery has gone that was to be told")
 
 
-def has_outdated(connection: apsw.Connection, receiver: str) -> bool:
-    """Tell whether there are reminders to put away: most often not, and then nothing is written."""
-    return bool(connection.execute(_HAS_OUTDATED, (receiver,)).get)
+def outdated(connection: apsw.Connection, receiver: str) -> list[EventId]:
+    """Return what reminders that are to be put away remind of: most often nothing, and then nothing is written."""
+    return [EventId(event_id) for (event_id,) in connection.execute(_OUTDATED_OF, (receiver,))]
 
 
 def drop_outdated(connection: apsw.Connection, receiver: str, *, at: datetime) -> None:
@@ -268,7 +286,7 @@ def record(connection: apsw.Connection, number: DeliveryId, outcome: Outcome, at
 
 
 def dissolve(connection: apsw.Connection, number: int, *, why: str, at: datetime) -> None:
-    """Put a pending message away; what it told waits again."""
+    """Put a message away; what it told waits again, or is dead, by itself."""
     connection.execute(_DISSOLVE, (number,))
     connection.execute(_DROP, (why, to_stored(at), number))
 
@@ -280,13 +298,13 @@ def dissolve_untried(connection: apsw.Connection, number: int, *, why: str, at: 
 
 
 def to_others(connection: apsw.Connection, others: Collection[str]) -> list[int]:
-    """Return the messages that wait for these receivers."""
+    """Return the messages that wait for these receivers, or could be replayed to them."""
     rows: list[tuple[Any, ...]] = connection.execute(_TO_OTHERS, (json.dumps(list(others)),)).fetchall()
     return [number for (number,) in rows]
 
 
 def dissolve_all(connection: apsw.Connection, receivers: Collection[str], *, why: str, at: datetime) -> None:
-    """Dissolve all that waits for these receivers: what they are told is told otherwise, or not at all."""
+    """Dissolve the messages to these receivers: what they are told is told otherwise, or not at all."""
     for number in to_others(connection, receivers):
         dissolve(connection, number, why=why, at=at)
 

@@ -8,6 +8,7 @@ from taskwatch.clock import Clock
 from taskwatch.core.quiet import Silence
 from taskwatch.engine.ports import Bound, Open, UnderWay, WaitingGroup, WaitingPart
 from taskwatch.model.delivery import DeliveryId, Outcome, Queued
+from taskwatch.model.event import EventId
 from taskwatch.store import messages, silences
 from taskwatch.store.writer import Writer
 
@@ -39,6 +40,11 @@ class Post:
         """Return the groups in which something waits, in the order of their first events."""
         return await self._writer.read(lambda connection: messages.groups(connection, receiver))
 
+    async def free_groups(self, receiver: str, keys: Collection[str]) -> list[str]:
+        """Return those of these groups in which something may be told, if all are told; the first may in any case."""
+        chosen = tuple(keys)
+        return await self._writer.read(lambda connection: messages.free(connection, receiver, chosen))
+
     async def waiting_parts(self, receiver: str, keys: Collection[str], *, limit: int) -> list[WaitingPart]:
         """Return what of these groups may be told now, in the order of recording; `limit` of it with bodies."""
         chosen = tuple(keys)
@@ -60,11 +66,13 @@ class Post:
         """Record a message. Raises StaleStateError where what it tells is not to be told like this any more."""
         await self._writer.write(lambda connection: messages.bind(connection, message), grows=True)
 
-    async def drop_outdated(self, receiver: str) -> None:
-        """Put away reminders that would say that something is open which is over."""
+    async def drop_outdated(self, receiver: str) -> list[EventId]:
+        """Put away reminders that would say that something is open which is over; return all that they remind of."""
         now = self._clock.now()
-        if await self._writer.read(lambda connection: messages.has_outdated(connection, receiver)):
+        events = await self._writer.read(lambda connection: messages.outdated(connection, receiver))
+        if events:
             await self._writer.write(lambda connection: messages.drop_outdated(connection, receiver, at=now))
+        return events
 
     async def pending(self, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
         """Return pending messages with numbers above `after`, in their order."""

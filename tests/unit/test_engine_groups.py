@@ -644,3 +644,118 @@ async def test_a_receiver_that_writes_to_no_people_any_more_is_told_event_by_eve
 
     waiting = outbox.pending(room.disk.connection, ME, after=0, limit=10)  # type: ignore[arg-type]  # the same
     assert len(waiting) == 3
+
+
+async def test_ten_letters_that_are_refused_for_what_they_say_keep_the_receiver_from_nothing_else() -> None:
+    room = await a_mailroom(grouping=replace(FAST, by=("job_id",)), horizon=72 * HOUR)
+
+    async def conduct(message: Message) -> None:
+        if b"poison" in message.body:
+            raise DeliveryError(Reason.REJECTED, "554 no")
+
+    room.notifier.conduct = conduct
+    for number in range(BURST):
+        room.task(f"bad-{number}", "Failed", fail_reason="poison")
+    await room.lives(60)
+    room.task("good", "Failed")
+    await room.lives(HOUR, step=60)
+    assert named(room.letters, "good") == 1
+
+
+async def test_a_reminder_that_is_refused_is_not_made_again_while_it_waits() -> None:
+    room = await a_mailroom(grouping=replace(FAST, by=("job_id",), repeat=24 * HOUR), horizon=72 * HOUR)
+    room.task("job-1", "Failed")
+    await room.lives(60)
+    refuses = True
+
+    async def conduct(message: Message) -> None:
+        if refuses and b"still open" in message.body:
+            raise DeliveryError(Reason.REJECTED, "554 no")
+
+    room.notifier.conduct = conduct
+    await room.lives(25 * HOUR, step=60)
+    assert room.disk.rows("SELECT state, count(*) FROM messages WHERE reminds IS NOT NULL GROUP BY 1") == [
+        ("pending", 1)
+    ]
+    refuses = False
+    await room.lives(2 * HOUR, step=60)
+    assert len(reminders(room)) == 1
+
+
+async def test_news_that_never_cease_leave_room_for_reminders() -> None:
+    room = await a_mailroom(grouping=replace(FAST, by=("job_id",), repeat=HOUR))
+    room.task("job-open", "Failed")
+    for number in range(3 * 120):
+        room.task(f"busy-{number}", "Completed")
+        await room.lives(30, step=30)
+        room.tasks.pop(f"busy-{number - 40}", None)
+    assert named(room.letters, "job-open") >= 3
+
+
+async def test_what_else_a_group_tells_does_not_make_the_wall_clock_count_for_its_reminders() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=24 * HOUR))
+    room.task("job-1", "Failed")
+    await room.lives(60)
+    room.clock.moment += timedelta(days=2)
+    await room.lives(60)
+    is_down = True
+
+    async def conduct(_: Message) -> None:
+        if is_down:
+            raise DeliveryError(Reason.NETWORK, "no")
+
+    room.notifier.conduct = conduct
+    room.task("job-2", "Completed")
+    await room.lives(60)
+    is_down = False
+    await room.lives(300)
+    assert named(room.letters, "job-2") == 1
+    assert reminders(room) == []
+
+
+async def test_a_reminder_of_what_somebody_has_is_not_sent_although_the_clock_was_set_back() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-1", "Failed")
+    await room.lives(60)
+    is_down = True
+
+    async def conduct(_: Message) -> None:
+        if is_down:
+            raise DeliveryError(Reason.NETWORK, "no")
+
+    room.notifier.conduct = conduct
+    await room.lives(HOUR + 60, step=60)
+    assert room.disk.rows("SELECT state FROM messages WHERE reminds IS NOT NULL") == [("pending",)]
+    room.clock.moment -= timedelta(minutes=30)
+    with room.disk.connection:
+        alerts.acknowledge(
+            room.disk.connection, ["job-1"], by="ada", at=room.clock.now(), until=None, comment=None
+        )
+    is_down = False
+    await room.lives(300)
+    assert reminders(room) == []
+
+
+def reminders(room: Mailroom) -> list[str]:
+    return [subject for subject in room.subjects if "still open" in subject]
+
+
+async def test_what_was_dead_in_a_letter_is_replayed_event_by_event_to_one_that_writes_to_no_people_any_more() -> (
+    None
+):
+    room = await a_mailroom(grouping=FAST)
+
+    async def conduct(_: Message) -> None:
+        raise DeliveryError(Reason.NETWORK, "cannot reach it")
+
+    room.notifier.conduct = conduct
+    for number in range(3):
+        room.task(f"job-{number}", "Failed")
+    await room.lives(4000, step=40)
+    assert room.states() == ["dead"] * 3
+    await room.store.post.dissolve([ME])
+    assert room.states() == ["dead"] * 3
+    chosen = operations.select(room.disk.connection, state=DeliveryState.DEAD, receiver=ME, events=())
+    with room.disk.connection:
+        operations.replay(room.disk.connection, list(chosen), at=room.clock.now())
+    assert len(outbox.pending(room.disk.connection, ME, after=0, limit=10)) == 3  # type: ignore[arg-type]  # a number
