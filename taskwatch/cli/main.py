@@ -196,6 +196,8 @@ def _lines(error: Exception) -> list[str]:
             return [f"taskwatch: {printable(str(error))}"]
         case OSError():
             return [f"taskwatch: {error.strerror or error}"]
+        case UnicodeEncodeError():  # the shell handed over bytes of another encoding, which the store does not take
+            return [f"taskwatch: {error.object!r} is not UTF-8 text"]
         case _:
             return [
                 f"taskwatch: {type(error).__name__}: a bug in taskwatch; `taskwatch --debug …` shows where"
