@@ -153,8 +153,7 @@ def test_an_acknowledgement_for_no_time_is_refused(duration: str, run: Run, tmp_
 
 
 @pytest.mark.parametrize("words", [("ack", "f\udcfcr"), ("events", "--project", "\udcff")])
-def test_what_is_not_utf_8_is_named_and_is_no_bug(run: Run, tmp_path: Path, words: tuple[str, ...]) -> None:
-    asyncio.run(record(tmp_path / "taskwatch.db"))
+def test_what_is_not_utf_8_is_named_and_is_no_bug(run: Run, words: tuple[str, ...]) -> None:
     ended = run(*words)
     assert ended.code == 1
     assert ended.err == f"taskwatch: {words[-1]!r} is not UTF-8 text\n"
