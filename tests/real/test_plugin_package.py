@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 EXAMPLE: Final = ROOT / "docs" / "example-notifier"
 STREAM: Final = '  - {{name: stream, type: redis, port: {port}, password: "canary", retry: {{initial: 50ms, max: 200ms}}}}\n'
 BAD: Final = "  - {{name: {name}, type: {name}, timeout: 200ms, retry: {{initial: 50ms, max: 200ms}}}}\n"
-PATIENCE: Final = 90.0  # seconds, beside threads that spin, on a machine that has other work too
+PATIENCE: Final = 90.0  # seconds, beside threads that never rest, on a machine that has other work too
 BAD_NOTIFIERS: Final = """
     import asyncio, sys, threading, time
     from taskwatch.notifier_api import Notifier
@@ -49,7 +49,7 @@ BAD_NOTIFIERS: Final = """
         async def notify(self, message):
             async def spin():
                 while True:
-                    await asyncio.sleep(0)
+                    await asyncio.sleep(0.01)
             self.tasks = [asyncio.create_task(spin()) for _ in range(20)]
 
         async def close(self):
