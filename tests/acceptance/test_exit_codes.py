@@ -9,9 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ import pytest
 
 from tests.fakes.commands import Ended, taskwatch, until
 from tests.fakes.daemon import Daemon
-from tests.fakes.in_process import runner
+from tests.fakes.in_process import Ask
 from tests.fakes.messages import HOSTILE
 from tests.fakes.tasks_endpoint import Fault, TasksEndpoint, row, status
 from tests.fakes.webhook_sink import WebhookSink, answer
@@ -68,16 +67,6 @@ async def a_running_daemon(config: Path, *arguments: str) -> AsyncIterator[Daemo
     async with daemon:
         await until(lambda: "watching" in daemon.said(), "the daemon's start", said=daemon.said)
         yield daemon
-
-
-Ask = Callable[..., Awaitable[Ended]]
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
-    """Run a command in a thread of this process, which is quicker; `run` needs a process of its own."""
-    command = runner(monkeypatch, capsys, tmp_path)
-    return partial(asyncio.to_thread, command)
 
 
 @pytest.fixture

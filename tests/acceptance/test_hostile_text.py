@@ -8,17 +8,16 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from taskwatch.cli.demo.show import Lines
-from tests.fakes.commands import Ended, until
+from tests.fakes.commands import until
 from tests.fakes.daemon import Daemon
-from tests.fakes.in_process import runner
+from tests.fakes.in_process import Ask
 from tests.fakes.logs import FOREIGN, console_fields, logs_restored
 from tests.fakes.tasks_endpoint import TasksEndpoint, row
 from tests.fakes.webhook_sink import WebhookSink, answer
@@ -72,14 +71,6 @@ def let_it_be_hostile(cloud: TasksEndpoint) -> None:
         fields |= {"instance_info": instance, "created_at": text, "ended_at": None}
         cloud.rows.append(row(f"{number}{text}"[:200], status="Failed", **fields))
         cloud.rows.append(row(f"odd-{number}", status=text[:100], **fields))
-
-
-Ask = Callable[..., Awaitable[Ended]]
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
-    return partial(asyncio.to_thread, runner(monkeypatch, capsys, tmp_path))
 
 
 @pytest.fixture

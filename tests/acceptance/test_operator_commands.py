@@ -3,10 +3,9 @@
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import apsw
@@ -15,32 +14,12 @@ import pytest
 from taskwatch.store.reader import StoreReader
 from tests.fakes.commands import Ended, until
 from tests.fakes.daemon import Daemon
-from tests.fakes.in_process import runner
+from tests.fakes.in_process import Ask
 from tests.fakes.scene import Scene, posted, subjects
 from tests.fakes.tasks_endpoint import TasksEndpoint, row, status
 from tests.fakes.webhook_sink import WebhookSink, answer
 
 pytestmark = pytest.mark.real
-
-Ask = Callable[..., Awaitable[Ended]]
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
-    """Run a command in a thread of this process, in the directory of the configuration."""
-    return partial(asyncio.to_thread, runner(monkeypatch, capsys, tmp_path))
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[TasksEndpoint]:
-    async with TasksEndpoint() as cloud:
-        yield cloud
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
 
 
 @pytest.fixture

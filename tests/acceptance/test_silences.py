@@ -1,8 +1,6 @@
 """Nights in which operators, or the configuration, want to hear nothing; each with every message that a receiver hears."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,13 +11,12 @@ from taskwatch import telemetry
 from taskwatch.engine import holding
 from taskwatch.store.reader import StoreReader
 from tests.fakes.builders import captured_log
-from tests.fakes.commands import Ended, until
-from tests.fakes.in_process import runner
+from tests.fakes.commands import until
+from tests.fakes.in_process import Ask
 from tests.fakes.scene import Scene, posted, watching
 from tests.fakes.tasks_endpoint import Row, TasksEndpoint, row
 from tests.fakes.webhook_sink import WebhookSink
 
-Ask = Callable[..., Awaitable[Ended]]
 RESTORE = "RestoreGaussDBV5InInstance"
 RECEIVERS = ("pager", "chat")
 
@@ -30,23 +27,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holding, "LOOK_SECONDS", 0.02)
     log, _ = captured_log()
     monkeypatch.setattr(telemetry, "logger", lambda: log)
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
-    return partial(asyncio.to_thread, runner(monkeypatch, capsys, tmp_path))
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[TasksEndpoint]:
-    async with TasksEndpoint() as cloud:
-        yield cloud
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
 
 
 @pytest.fixture

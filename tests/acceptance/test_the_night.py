@@ -3,9 +3,7 @@
 A message is shown by its type, its task, and of an alert that is over: why, and by which task or whom.
 """
 
-import asyncio
 import getpass
-from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,12 @@ import pytest
 
 from taskwatch import telemetry
 from tests.fakes.builders import captured_log
-from tests.fakes.commands import Ended, until
-from tests.fakes.in_process import runner
+from tests.fakes.commands import until
+from tests.fakes.in_process import Ask
 from tests.fakes.scene import Scene, posted, watching
 from tests.fakes.tasks_endpoint import Row, TasksEndpoint, row
 from tests.fakes.webhook_sink import WebhookSink
 
-Ask = Callable[..., Awaitable[Ended]]
 BACKUP = "BackupSnapshotGaussDBV5InInstance"
 CREATE = "CreateGaussDBV5Instance"
 DELETE = "DeleteGaussDBV5Instance"
@@ -33,23 +30,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the daemon's log, in this process, apart from what commands print."""
     log, _ = captured_log()
     monkeypatch.setattr(telemetry, "logger", lambda: log)
-
-
-@pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
-    return partial(asyncio.to_thread, runner(monkeypatch, capsys, tmp_path))
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[TasksEndpoint]:
-    async with TasksEndpoint() as cloud:
-        yield cloud
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
 
 
 @pytest.fixture

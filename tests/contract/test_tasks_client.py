@@ -65,12 +65,6 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         yield opened
 
 
-@pytest.fixture
-async def cloud() -> AsyncIterator[TasksEndpoint]:
-    async with TasksEndpoint() as opened:
-        yield opened
-
-
 def _client(
     session: aiohttp.ClientSession,
     url: str,

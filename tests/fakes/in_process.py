@@ -1,7 +1,7 @@
 """A command run in this process, through the same door as the real one: quick, for what needs no process."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ from taskwatch.cli.main import main
 from tests.fakes.commands import Ended
 
 Run = Callable[..., Ended]
+Ask = Callable[..., Awaitable[Ended]]  # the same, in a thread of this process
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], directory: Path) -> Run:

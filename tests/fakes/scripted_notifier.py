@@ -97,12 +97,14 @@ def gone() -> DeliveryError:
     return DeliveryError(Reason.GONE, "host answered 410", Scope.PAUSED)
 
 
-def fails_while(is_down: Callable[[], bool], error: Callable[[], DeliveryError] = no_connection) -> Conduct:
-    """Refuse everything while `is_down` says so."""
+def fails_while(
+    is_down: Callable[[], bool], error: Callable[[], DeliveryError] = no_connection, *, about: bytes = b""
+) -> Conduct:
+    """Refuse everything, or everything that says this, while `is_down` says so."""
 
-    async def conduct(_: Message) -> None:
+    async def conduct(message: Message) -> None:
         await asyncio.sleep(0)
-        if is_down():
+        if is_down() and about in message.body:
             raise error()
 
     return conduct

@@ -4,7 +4,7 @@ import asyncio
 import os
 import pwd
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -33,18 +33,6 @@ from tests.fakes.webhook_sink import WebhookSink, answer
 
 ME = "ada (uid 1000) on here"
 NOBODY = pwd.getpwnam("nobody")
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[TasksEndpoint]:
-    async with TasksEndpoint() as cloud:
-        yield cloud
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
 
 
 @pytest.fixture

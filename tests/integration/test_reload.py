@@ -5,7 +5,6 @@ import base64
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
@@ -27,18 +26,6 @@ from tests.fakes.tasks_endpoint import TasksEndpoint, row
 from tests.fakes.webhook_sink import Post, WebhookSink, accept, answer, hang
 
 RELOADS: Final = 50
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[TasksEndpoint]:
-    async with TasksEndpoint() as cloud:
-        yield cloud
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
 
 
 @pytest.fixture

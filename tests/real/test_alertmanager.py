@@ -33,12 +33,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
-
-
-@pytest.fixture
 async def replicas(tmp_path: Path, sink: WebhookSink) -> AsyncIterator[list[RealAlertmanager]]:
     async with (
         RealAlertmanager(tmp_path / "am-0", hook=f"{sink.url}/people") as first,

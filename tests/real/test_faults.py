@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -36,18 +36,6 @@ receivers:
 HIGH: Final = 4096  # file descriptors
 FAILED: Final = "taskwatch.task.failed"
 A_STEP: Final = 1 / os.sysconf("SC_CLK_TCK")  # seconds
-
-
-@pytest.fixture
-async def cloud() -> AsyncIterator[TasksEndpoint]:
-    async with TasksEndpoint() as cloud:
-        yield cloud
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
 
 
 Write = Callable[..., Path]

@@ -54,12 +54,6 @@ async def cloud() -> AsyncIterator[TasksEndpoint]:
         yield cloud
 
 
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
-
-
 @asynccontextmanager
 async def built(
     directory: Path, cloud: TasksEndpoint, sink: WebhookSink, *, rate: str = "1000/s"

@@ -20,6 +20,7 @@ from taskwatch.model.task import Instance
 from taskwatch.store import alerts, operations, outbox, silences
 from tests.fakes.builders import at
 from tests.fakes.mailroom import ME, Mailroom, a_mailroom, named
+from tests.fakes.scripted_notifier import fails_while, rejected
 
 FAST = Grouping(wait=0.0, interval=1.0)
 HOUR = 3600.0
@@ -30,6 +31,10 @@ async def fails(room: Mailroom, job_id: str, **changes: object) -> None:
     await room.poll()
     room.task(job_id, "Failed", fail_reason="disk broken", ended_at=room.clock.now())
     await room.poll()
+
+
+def reminders(room: Mailroom) -> list[str]:
+    return [subject for subject in room.subjects if "still open" in subject]
 
 
 async def test_what_happens_within_group_wait_is_told_in_one_message() -> None:
@@ -90,12 +95,7 @@ async def test_what_is_told_of_a_task_keeps_its_order_over_groups() -> None:
     """The failure is in a group of its own, whose message is refused for a while: the restart waits for it."""
     room = await a_mailroom(grouping=replace(FAST, by=("type",)))
     refuses = True
-
-    async def conduct(message: Message) -> None:
-        if refuses and b"failed" in message.body:
-            raise DeliveryError(Reason.REJECTED, "no")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses, rejected, about=b"failed")
     room.task("job-1", "Failed", fail_reason="x")
     await room.lives(10)
     room.task("job-1", "Running", ended_at=None)
@@ -166,12 +166,7 @@ async def test_however_many_groups_there_are_messages_are_bounded_and_nothing_is
 async def test_while_a_receiver_is_down_a_group_has_one_message_and_the_rest_waits_for_the_next() -> None:
     room = await a_mailroom(grouping=FAST)
     is_down = True
-
-    async def conduct(_: Message) -> None:
-        if is_down:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: is_down)
     for number in range(20):
         room.task(f"job-{number}", "Failed")
         await room.lives(60, step=20)
@@ -190,21 +185,14 @@ async def test_while_a_receiver_is_down_a_group_has_one_message_and_the_rest_wai
 async def test_a_message_that_is_dead_takes_its_deliveries_along_and_is_replayed_as_it_was() -> None:
     room = await a_mailroom(grouping=FAST)
     refuses = True
-
-    async def conduct(message: Message) -> None:
-        if refuses:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses)
     for number in range(3):
         room.task(f"job-{number}", "Failed")
     await room.lives(4000, step=40)
     assert room.states() == ["dead"] * 3
 
     refuses = False
-    chosen = operations.select(room.disk.connection, state=DeliveryState.DEAD, receiver=ME, events=())
-    with room.disk.connection:
-        operations.replay(room.disk.connection, list(chosen), at=room.clock.now())
+    replay(room)
     await room.lives(60)
 
     (message,) = room.taken
@@ -214,6 +202,14 @@ async def test_a_message_that_is_dead_takes_its_deliveries_along_and_is_replayed
     }
     assert room.states() == ["delivered"] * 3
     assert room.disk.rows("SELECT count(*) FROM attempts WHERE message IS NOT NULL")[0][0] > 0
+
+
+def replay(room: Mailroom) -> None:
+    """Send again what is dead."""
+    connection = room.disk.connection
+    chosen = operations.select(connection, state=DeliveryState.DEAD, receiver=ME, events=())
+    with connection:
+        operations.replay(connection, list(chosen), at=room.clock.now())
 
 
 def drop(room: Mailroom, job_id: str) -> None:
@@ -241,12 +237,7 @@ async def test_what_is_dropped_out_of_a_message_that_nobody_has_is_not_told_and_
 async def test_a_message_that_may_have_arrived_goes_as_it_stands_and_tells_the_rest_once() -> None:
     room = await a_mailroom(grouping=FAST)
     refuses = True
-
-    async def conduct(_: Message) -> None:
-        if refuses:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses)
     for number in range(3):
         room.task(f"job-{number}", "Failed")
     await room.lives(20)
@@ -261,21 +252,13 @@ async def test_a_message_that_may_have_arrived_goes_as_it_stands_and_tells_the_r
 async def test_a_dead_message_of_which_something_was_dropped_is_composed_anew_when_it_is_replayed() -> None:
     room = await a_mailroom(grouping=FAST)
     refuses = True
-
-    async def conduct(_: Message) -> None:
-        if refuses:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses)
     for number in range(3):
         room.task(f"job-{number}", "Failed")
     await room.lives(4000, step=40)
     drop(room, "job-1")
     refuses = False
-    connection = room.disk.connection
-    chosen = operations.select(connection, state=DeliveryState.DEAD, receiver=ME, events=())
-    with connection:
-        operations.replay(connection, list(chosen), at=room.clock.now())
+    replay(room)
     await room.lives(300)
 
     assert [named(room.letters, f"job-{number}") for number in range(3)] == [1, 0, 1]
@@ -284,12 +267,7 @@ async def test_a_dead_message_of_which_something_was_dropped_is_composed_anew_wh
 
 async def test_a_letter_that_is_refused_for_what_it_says_keeps_its_group_from_nothing_else() -> None:
     room = await a_mailroom(grouping=FAST, horizon=1e9)
-
-    async def conduct(message: Message) -> None:
-        if b"poison" in message.body:
-            raise DeliveryError(Reason.REJECTED, "554 no")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: True, rejected, about=b"poison")
     room.task("job-1", "Failed", fail_reason="poison")
     await room.lives(20)
     room.task("job-2", "Failed")
@@ -308,10 +286,7 @@ async def test_a_replay_holds_up_nothing() -> None:
     room.notifier.conduct = conduct
     room.task("job-1", "Failed")
     await room.lives(4000, step=40)
-    connection = room.disk.connection
-    chosen = operations.select(connection, state=DeliveryState.DEAD, receiver=ME, events=())
-    with connection:
-        operations.replay(connection, list(chosen), at=room.clock.now())
+    replay(room)
     is_refused = False
     room.task("job-2", "Failed")
     await room.lives(200)
@@ -333,18 +308,13 @@ async def test_a_reminder_of_several_comes_again_at_once_where_one_of_them_ended
     room.task("job-2", "Failed")
     await room.lives(60)
     refuses = True
-
-    async def conduct(_: Message) -> None:
-        if refuses:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses)
     await room.lives(HOUR, step=60)
     await room.poller.resolve(["job-1"], by="me", comment=None)
     refuses = False
     await room.lives(300, step=30)
-    reminders = [letter for letter in room.letters if "still open" in letter.subject]
-    assert [named(reminders, job) for job in ("job-1", "job-2")] == [0, 1]
+    reminding = [letter for letter in room.letters if "still open" in letter.subject]
+    assert [named(reminding, job) for job in ("job-1", "job-2")] == [0, 1]
 
 
 async def test_a_restart_and_a_rename_remind_of_nothing_before_its_time() -> None:
@@ -366,12 +336,7 @@ async def test_a_restart_and_a_rename_remind_of_nothing_before_its_time() -> Non
 async def test_after_an_outage_people_get_a_few_letters_however_many_groups_wait() -> None:
     room = await a_mailroom(grouping=replace(FAST, by=("...",)), horizon=1e9)
     is_down = True
-
-    async def conduct(_: Message) -> None:
-        if is_down:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: is_down)
     for number in range(120):
         room.task(f"job-{number}", "Failed")
         await room.lives(60, step=30)
@@ -385,12 +350,7 @@ async def test_the_end_of_an_outage_is_not_told_before_its_beginning() -> None:
     """The beginning stands in a message that is refused for a while; the end is in another group."""
     room = await a_mailroom(grouping=replace(FAST, by=("type",)))
     refuses = True
-
-    async def conduct(message: Message) -> None:
-        if refuses and b"takes no events" in message.body:
-            raise DeliveryError(Reason.REJECTED, "no")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses, rejected, about=b"takes no events")
     for type_, number in ((EventType.RECEIVER_DOWN, 1), (EventType.RECEIVER_RECOVERED, 2)):
         word = Word(
             type=type_,
@@ -517,21 +477,14 @@ async def test_an_acknowledgement_for_a_time_ends_and_the_reminders_go_on() -> N
 async def test_a_reminder_comes_after_the_delivery_of_the_news_not_with_it() -> None:
     room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
     is_down = True
-
-    async def conduct(_: Message) -> None:
-        if is_down:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: is_down)
     room.task("job-1", "Failed")
     await room.lives(0.9 * HOUR, step=60)
     is_down = False
     await room.lives(0.9 * HOUR, step=60)
-    assert [subject for subject in room.subjects if "still open" in subject] == []
+    assert reminders(room) == []
     await room.lives(0.2 * HOUR, step=60)
-    assert [subject for subject in room.subjects if "still open" in subject] == [
-        "CRITICAL prod: still open: CreateGaussDBV5Instance of db-1 failed"
-    ]
+    assert reminders(room) == ["CRITICAL prod: still open: CreateGaussDBV5Instance of db-1 failed"]
 
 
 async def test_what_failed_and_is_mended_before_it_could_be_told_alarms_nobody() -> None:
@@ -547,11 +500,7 @@ async def test_what_failed_and_is_mended_before_it_could_be_told_alarms_nobody()
 
 async def test_a_receiver_that_was_removed_keeps_its_message_as_it_is() -> None:
     room = await a_mailroom(grouping=FAST)
-
-    async def conduct(_: Message) -> None:
-        raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: True)
     room.task("job-1", "Failed")
     await room.lives(20)
     before = room.disk.rows("SELECT event_id, body, attempts FROM messages WHERE state = 'pending'")
@@ -564,19 +513,14 @@ async def test_a_reminder_that_waits_while_its_alert_ends_is_never_sent() -> Non
     room.task("job-1", "Failed")
     await room.lives(60)
     refuses = True
-
-    async def conduct(_: Message) -> None:
-        if refuses:
-            raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses)
     await room.lives(HOUR + 60, step=60)
     assert room.disk.rows("SELECT count(*) FROM messages WHERE reminds IS NOT NULL") == [(1,)]
     await room.poller.resolve(["job-1"], by="me", comment=None)
     refuses = False
     await room.lives(600, step=20)
 
-    assert [subject for subject in room.subjects if "still open" in subject] == []
+    assert reminders(room) == []
     assert room.disk.rows("SELECT state, why FROM messages WHERE reminds IS NOT NULL") == [
         ("dropped", "over")
     ]
@@ -631,11 +575,7 @@ async def test_a_template_makes_the_words_and_one_that_fails_leaves_the_built_in
 
 async def test_a_receiver_that_writes_to_no_people_any_more_is_told_event_by_event() -> None:
     room = await a_mailroom(grouping=FAST)
-
-    async def conduct(_: Message) -> None:
-        raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: True)
     for number in range(3):
         room.task(f"job-{number}", "Failed")
     await room.lives(20)
@@ -648,12 +588,7 @@ async def test_a_receiver_that_writes_to_no_people_any_more_is_told_event_by_eve
 
 async def test_ten_letters_that_are_refused_for_what_they_say_keep_the_receiver_from_nothing_else() -> None:
     room = await a_mailroom(grouping=replace(FAST, by=("job_id",)), horizon=72 * HOUR)
-
-    async def conduct(message: Message) -> None:
-        if b"poison" in message.body:
-            raise DeliveryError(Reason.REJECTED, "554 no")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: True, rejected, about=b"poison")
     for number in range(BURST):
         room.task(f"bad-{number}", "Failed", fail_reason="poison")
     await room.lives(60)
@@ -667,12 +602,7 @@ async def test_a_reminder_that_is_refused_is_not_made_again_while_it_waits() -> 
     room.task("job-1", "Failed")
     await room.lives(60)
     refuses = True
-
-    async def conduct(message: Message) -> None:
-        if refuses and b"still open" in message.body:
-            raise DeliveryError(Reason.REJECTED, "554 no")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: refuses, rejected, about=b"still open")
     await room.lives(25 * HOUR, step=60)
     assert room.disk.rows("SELECT state, count(*) FROM messages WHERE reminds IS NOT NULL GROUP BY 1") == [
         ("pending", 1)
@@ -699,12 +629,7 @@ async def test_what_else_a_group_tells_does_not_make_the_wall_clock_count_for_it
     room.clock.moment += timedelta(days=2)
     await room.lives(60)
     is_down = True
-
-    async def conduct(_: Message) -> None:
-        if is_down:
-            raise DeliveryError(Reason.NETWORK, "no")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: is_down)
     room.task("job-2", "Completed")
     await room.lives(60)
     is_down = False
@@ -718,12 +643,7 @@ async def test_a_reminder_of_what_somebody_has_is_not_sent_although_the_clock_wa
     room.task("job-1", "Failed")
     await room.lives(60)
     is_down = True
-
-    async def conduct(_: Message) -> None:
-        if is_down:
-            raise DeliveryError(Reason.NETWORK, "no")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: is_down)
     await room.lives(HOUR + 60, step=60)
     assert room.disk.rows("SELECT state FROM messages WHERE reminds IS NOT NULL") == [("pending",)]
     room.clock.moment -= timedelta(minutes=30)
@@ -736,26 +656,16 @@ async def test_a_reminder_of_what_somebody_has_is_not_sent_although_the_clock_wa
     assert reminders(room) == []
 
 
-def reminders(room: Mailroom) -> list[str]:
-    return [subject for subject in room.subjects if "still open" in subject]
-
-
 async def test_what_was_dead_in_a_letter_is_replayed_event_by_event_to_one_that_writes_to_no_people_any_more() -> (
     None
 ):
     room = await a_mailroom(grouping=FAST)
-
-    async def conduct(_: Message) -> None:
-        raise DeliveryError(Reason.NETWORK, "cannot reach it")
-
-    room.notifier.conduct = conduct
+    room.notifier.conduct = fails_while(lambda: True)
     for number in range(3):
         room.task(f"job-{number}", "Failed")
     await room.lives(4000, step=40)
     assert room.states() == ["dead"] * 3
     await room.store.post.dissolve([ME])
     assert room.states() == ["dead"] * 3
-    chosen = operations.select(room.disk.connection, state=DeliveryState.DEAD, receiver=ME, events=())
-    with room.disk.connection:
-        operations.replay(room.disk.connection, list(chosen), at=room.clock.now())
+    replay(room)
     assert len(outbox.pending(room.disk.connection, ME, after=0, limit=10)) == 3  # type: ignore[arg-type]  # a number

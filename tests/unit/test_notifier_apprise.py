@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,12 +47,6 @@ async def failure(notifier: AppriseNotifier, message: Message | None = None) -> 
         await notifier.notify(message or a_letter())
     assert (raised.value.__context__, raised.value.__cause__) == (None, None)
     return raised.value
-
-
-@pytest.fixture
-async def sink() -> AsyncIterator[WebhookSink]:
-    async with WebhookSink() as sink:
-        yield sink
 
 
 def at(sink: WebhookSink, path: str) -> str:
