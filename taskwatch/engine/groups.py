@@ -11,8 +11,9 @@ Invariants:
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from taskwatch.clock import Clock
@@ -27,6 +28,7 @@ from taskwatch.model.event import EventId
 from taskwatch.model.letter import written
 
 BURST: Final = 10  # messages
+ONE_LEFT: Final = 2.0  # with less room than for two
 REFILL_SECONDS: Final = 60.0  # for one more
 LOOK_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 1.0  # somebody changed what was to be told
@@ -52,9 +54,8 @@ class Groups:
         self._clock = clock
         self._waits_since: dict[str, float] = {}  # by group, monotonic
         self._told_at: dict[str, float] = {}  # the same, of the last message
-        self._heard_at: dict[
-            EventId, tuple[datetime, float]
-        ] = {}  # of open alerts: as recorded, and monotonic
+        # Of open alerts: as recorded, and monotonic.
+        self._heard_at: dict[EventId, tuple[datetime, float]] = {}
         self._room = float(BURST)
         self._told_last = False  # of the two that want room: news, not reminders
         self._began_at = self._counted_at = clock.monotonic()
@@ -71,11 +72,10 @@ class Groups:
                 self._heard_at.pop(event_id, None)  # what of it is still open was not reminded of
             under_way = await self._book.under_way(self._receiver)
             self._count(under_way, routing)
-            if self._told_last and self._room < 2.0:  # noqa: PLR2004  (for one of the two)
-                patience = await self._remind(under_way, routing)
-                return min(patience, await self._tell(routing, at_once=at_once), LOOK_SECONDS)
-            patience = await self._tell(routing, at_once=at_once)
-            return min(patience, await self._remind(under_way, routing), LOOK_SECONDS)
+            turns = [partial(self._tell, routing, at_once=at_once), partial(self._remind, under_way, routing)]
+            if self._told_last and self._room < ONE_LEFT:
+                turns.reverse()
+            return min([await turn() for turn in turns])
         except StaleStateError:
             return AGAIN_SECONDS
 
@@ -109,19 +109,21 @@ class Groups:
                 self._told_last = True
             elif (in_vain := in_vain + 1) >= BURST:  # the rest at the next look, by what is free then
                 break
-        later = [instant - now for instant in ready.values() if instant > now]
-        return min([*later, *([self._until_room] if due and self._room < 1.0 else [])], default=LOOK_SECONDS)
+        return self._patience(instant - now for instant in ready.values())
 
-    @property
-    def _until_room(self) -> float:
-        return max((1.0 - self._room) * REFILL_SECONDS, AGAIN_SECONDS)
+    def _patience(self, left: Iterable[float]) -> float:
+        """Return in how many seconds there may be something to write, of what is due in so many, or is and has no room."""
+        until_room = (
+            max((1.0 - self._room) * REFILL_SECONDS, AGAIN_SECONDS) if self._room < 1.0 else LOOK_SECONDS
+        )
+        return min([LOOK_SECONDS, *(seconds if seconds > 0.0 else until_room for seconds in left)])
 
     def _batches(self, due: Sequence[str]) -> Iterator[Sequence[str]]:
         """Yield a group for each message; all that are left, where there is room for but one more."""
         for number, key in enumerate(due):
             if self._room < 1.0:
                 return
-            if self._room < 2.0:  # noqa: PLR2004  (this one, and none after it)
+            if self._room < ONE_LEFT:
                 yield due[number:]
                 return
             yield [key]
@@ -188,8 +190,7 @@ class Groups:
             if await self._write_again(keys, of_these, routing):
                 self._room -= 1.0
                 self._told_last = False
-        later = [seconds for seconds in left.values() if seconds > 0.0]
-        return min([*later, *([self._until_room] if due and self._room < 1.0 else [])], default=LOOK_SECONDS)
+        return self._patience(left.values())
 
     def _until_due(
         self, alerts: Sequence[Open], under_way: Collection[str], routing: Routing

@@ -16,7 +16,7 @@ from taskwatch.model.event import WORST_FIRST, EventId
 from taskwatch.store import attempts, outcomes
 from taskwatch.store.instants import from_stored, to_stored
 
-# 'pending' stands in the text of all of these: else the partial indexes do not serve.
+# 'pending' stands in the text of most of these: else the partial indexes do not serve.
 # A message that is refused for what it says must not keep the receiver from being told anything else.
 _UNDER_WAY: Final = """
 m.receiver = ? AND m.state = 'pending' AND m.replay = 0 AND NOT (m.last_reason IS 'rejected' AND m.attempts >= 3)
@@ -133,7 +133,8 @@ _DISSOLVE: Final = "UPDATE deliveries SET message = NULL WHERE state IN ('pendin
 _DROP: Final = "UPDATE messages SET state = 'dropped', why = ?, done_at = ? WHERE id = ? AND state IN ('pending', 'dead')"
 _WAS_TRIED: Final = "SELECT attempts > 0 FROM messages WHERE id = ?"
 _TO_OTHERS: Final = """
-SELECT id FROM messages WHERE state IN ('pending', 'dead') AND receiver IN (SELECT value FROM json_each(?))
+SELECT DISTINCT m.id FROM message_groups g JOIN messages m ON m.id = g.message
+WHERE g.receiver IN (SELECT value FROM json_each(?)) AND m.state IN ('pending', 'dead')
 """
 
 _COPIED: Final = (
@@ -159,14 +160,17 @@ _HAND_OVER_GROUPS: Final = "UPDATE OR REPLACE message_groups SET receiver = ? WH
 
 def under_way(connection: apsw.Connection, receiver: str) -> UnderWay:
     """Return what is not delivered yet: how many messages, and of which groups."""
-    rows: list[tuple[Any, ...]] = connection.execute(_UNDELIVERED, (receiver,)).fetchall()
     count: int = connection.execute(_PENDING_NOW, (receiver,)).get
-    return UnderWay(messages=count, groups=frozenset(key for (key,) in rows))
+    return UnderWay(messages=count, groups=_undelivered(connection, receiver))
+
+
+def _undelivered(connection: apsw.Connection, receiver: str) -> frozenset[str]:
+    return frozenset(key for (key,) in connection.execute(_UNDELIVERED, (receiver,)))
 
 
 def groups(connection: apsw.Connection, receiver: str) -> list[WaitingGroup]:
     """Return the groups in which something waits to be told, in the order of their first events."""
-    still_to_come = under_way(connection, receiver).groups
+    still_to_come = _undelivered(connection, receiver)
     return [
         WaitingGroup(
             key=key,
