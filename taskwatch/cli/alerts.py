@@ -1,6 +1,6 @@
 """`taskwatch alerts`, `ack`, `resolve`: what needs attention, who has it, and that it is over."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -112,11 +112,11 @@ def ack(job_ids: tuple[str, ...], comment: str | None, seconds: float | None, co
     if seconds is not None and not SHORTEST <= seconds <= LONGEST:
         raise click.BadParameter("write 1m to 365d, as 4h, or leave it out", param_hint="--for")
     store = footing(config).store.path
-    wanted = _whole_ids(store, job_ids)
+    wanted = _meant(store, job_ids)
     now = datetime.now(UTC)
     until = None if seconds is None else now + timedelta(seconds=seconds)
     with Desk(store, by=operator()) as desk:
-        taken = desk.acknowledge(wanted, until=until, comment=comment, at=now)
+        taken = desk.acknowledge(list(wanted), until=until, comment=comment, at=now)
     _tell(taken, wanted, "acknowledged" if until is None else f"acknowledged until {moment(until)}")
 
 
@@ -137,35 +137,37 @@ def resolve(job_ids: tuple[str, ...], comment: str | None, config: Path | None) 
     from taskwatch.store.lock import is_watched
 
     where = footing(config)
-    wanted = _whole_ids(where.store.path, job_ids)
+    wanted = _meant(where.store.path, job_ids)
     if is_watched(where.store.path):
-        argument = {"jobs": wanted, "comment": comment}
+        argument = {"jobs": list(wanted), "comment": comment}
         resolved = ask(where.store.path, Action.RESOLVE, argument)["resolved"]
     else:
-        resolved = asyncio.run(_resolve(where.whole(), wanted, comment))
+        resolved = asyncio.run(_resolve(where.whole(), list(wanted), comment))
     _tell(resolved, wanted, "resolved")
 
 
-def _whole_ids(store: Path, written: Sequence[str]) -> list[str]:
-    """Return the ids of tasks that are meant; what begins none that has an open alert stays as it is written."""
+def _meant(store: Path, written: Sequence[str]) -> dict[str, str | None]:
+    """Return the ids of the tasks that are meant, and what is open of them; None: nothing, and the id is as it was written."""
     from taskwatch.store.reader import StoreReader
 
     with StoreReader(store) as reader:
-        return list(dict.fromkeys(_whole_id(reader, one) for one in written))
+        return dict(_task_meant(reader, one) for one in written)
 
 
-def _whole_id(reader: "StoreReader", written: str) -> str:
+def _task_meant(reader: "StoreReader", written: str) -> tuple[str, str | None]:
     from taskwatch.errors import TaskwatchError
     from taskwatch.telemetry import printable
 
     beginning = written.strip().removesuffix("…")
-    ids = reader.alerted_jobs(beginning, limit=CANDIDATES + 1) if beginning else []
-    if not ids or beginning in ids:
-        return beginning or written
-    if len(ids) > 1:
-        told = f"open alerts of several tasks begin with {beginning}, write more of it: {few(ids, shown=CANDIDATES)}"
+    if not beginning:
+        raise click.BadParameter("write the id of a task, or its beginning", param_hint="JOB_ID")
+    found = reader.alerted_jobs(beginning, limit=CANDIDATES + 1)
+    if not found or beginning in found:
+        return beginning, found.get(beginning)
+    if len(found) > 1:
+        told = f"open alerts of several tasks begin with {beginning}, write more of it: {few(list(found), shown=CANDIDATES)}"
         raise TaskwatchError(printable(told))
-    return ids[0]
+    return next(iter(found.items()))
 
 
 async def _resolve(config: "Config", job_ids: Sequence[str], comment: str | None) -> list[str]:
@@ -189,14 +191,17 @@ async def _resolve(config: "Config", job_ids: Sequence[str], comment: str | None
     return resolved
 
 
-def _tell(done: Sequence[str], asked: Sequence[str], what: str) -> None:
-    """Say of how many tasks the alerts were changed. Raises TaskwatchError where a task has none."""
+def _tell(done: Sequence[str], asked: Mapping[str, str | None], what: str) -> None:
+    """Say of which tasks the alerts were changed. Raises TaskwatchError where a task has none."""
     from taskwatch.errors import TaskwatchError
     from taskwatch.telemetry import printable
 
+    for job_id, summary in asked.items():
+        if job_id in done:
+            click.echo(printable(f"{job_id}  {summary or ''}".rstrip()))
     if done:
         click.echo(f"{counted(len(set(done)), 'task')} {what}", err=True)
-    if missing := [job_id for job_id in dict.fromkeys(asked) if job_id not in done]:
+    if missing := [job_id for job_id in asked if job_id not in done]:
         raise TaskwatchError(
             printable(f"no open alert of {few(missing)}; taskwatch alerts shows those there are")
         )

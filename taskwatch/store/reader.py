@@ -105,9 +105,11 @@ ORDER BY a.event DESC LIMIT :limit
 
 # `substr`, for the ids of a cloud may hold what GLOB gives a meaning to.
 _ALERTED_JOBS: Final = """
-SELECT DISTINCT job_id FROM alerts
-WHERE ended_at IS NULL AND substr(job_id, 1, length(:beginning)) = :beginning ORDER BY job_id != :beginning, job_id LIMIT :limit
-"""
+SELECT a.job_id, e.summary, max(a.event)
+FROM alerts a JOIN events e ON e.seq = a.event
+WHERE a.ended_at IS NULL AND substr(a.job_id, 1, length(:beginning)) = :beginning
+GROUP BY a.job_id ORDER BY a.job_id != :beginning, a.job_id LIMIT :limit
+"""  # of the row with the greatest: https://www.sqlite.org/lang_select.html#bareagg
 
 # From the prefix up to what follows all that begin with it: ids are letters, digits and _, all below ~.
 _EVENT_IDS: Final = (
@@ -204,13 +206,13 @@ class StoreReader:
         filters = {"project": project, "event_type": event_type, "name": name, "instance": instance}
         return [_alert(row) for row in self._rows(_ALERTS, filters, since=since, limit=limit)]
 
-    def alerted_jobs(self, beginning: str, *, limit: int) -> list[str]:
-        """Return the ids of tasks with open alerts that begin so; the one that is it comes first."""
+    def alerted_jobs(self, beginning: str, *, limit: int) -> dict[str, str]:
+        """Return the ids of tasks with open alerts that begin so, and what the last alert says; the one that is it comes first."""
         with readable(self._path):
             rows: list[tuple[Any, ...]] = self._connection.execute(
                 _ALERTED_JOBS, {"beginning": beginning, "limit": limit}
             ).fetchall()
-        return [job_id for (job_id,) in rows]
+        return {job_id: summary for job_id, summary, _ in rows}
 
     def each_event(self, *, since: datetime, limit: int) -> Iterator[EventRow]:
         """Yield the events since then one by one, the newest first, of one moment: many of them need no room."""

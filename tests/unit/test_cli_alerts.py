@@ -104,6 +104,7 @@ def test_the_beginning_of_an_id_is_enough(run: Run, tmp_path: Path) -> None:
     ended = run("ack", "0d1b7…")
 
     assert (ended.code, ended.err) == (0, "1 task acknowledged\n")
+    assert re.fullmatch(f"{ONE}  .+ failed.*\n", ended.out), "one sees what was meant"
     assert {job_id: row.acknowledged_by is None for job_id, row in open_alerts(tmp_path).items()} == {
         ONE: False,
         OTHER: True,
@@ -157,3 +158,13 @@ def test_what_is_not_utf_8_is_named_and_is_no_bug(run: Run, words: tuple[str, ..
     ended = run(*words)
     assert ended.code == 1
     assert ended.err == f"taskwatch: {words[-1]!r} is not UTF-8 text\n"
+
+
+@pytest.mark.parametrize("command", ["ack", "resolve"])
+def test_an_id_of_nothing_is_no_beginning_of_all(run: Run, tmp_path: Path, command: str) -> None:
+    for nothing in ("", " ", "…"):
+        ended = run(command, nothing)
+        assert ended.code == 2
+        assert "write the id of a task, or its beginning" in ended.err
+    assert all(row.acknowledged_by is None for row in open_alerts(tmp_path).values())
+    assert open_alerts(tmp_path).keys() == {ONE, OTHER}
