@@ -41,6 +41,7 @@ class Reading:
 
     at: datetime
     moment: datetime
+    query: Query
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +162,7 @@ class Cloud:
         moment = round(self.moment() - age_seconds, 3)
         if asked.start_record(self.behaviour) == 0:
             shown = datetime.fromtimestamp(moment, UTC)
-            self._readings[project_id].append(Reading(at=self._clock.now(), moment=shown))
+            self._readings[project_id].append(Reading(at=self._clock.now(), moment=shown, query=asked))
         pages = self._stale_pages if age_seconds else self._pages
         return pages[project_id].answer(query, moment, self.behaviour)
 

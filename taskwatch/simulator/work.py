@@ -34,6 +34,7 @@ class Transition:
     """One change of status that did happen. `before` is None when the task appears."""
 
     at: datetime
+    created_at: datetime  # of the task
     project_id: str
     job_id: str
     name: str
@@ -90,8 +91,10 @@ class Work:
 
     def transitions(self, project_id: str) -> list[Transition]:
         """Return its start and its end, as far as its record lived to show them."""
+        created_at = datetime.fromtimestamp(self.created, UTC)
         start = Transition(
-            at=datetime.fromtimestamp(self.created, UTC),
+            at=created_at,
+            created_at=created_at,
             project_id=project_id,
             job_id=self.job_id,
             name=self.name,
@@ -103,6 +106,7 @@ class Work:
             return [start]
         end = Transition(
             at=datetime.fromtimestamp(self.ended, UTC),
+            created_at=created_at,
             project_id=project_id,
             job_id=self.job_id,
             name=self.name,

@@ -124,6 +124,19 @@ def test_what_happened_after_the_last_reading_on_record_is_not_owed_yet() -> Non
     assert watch.account(set(), until=5.7).lost == 0  # a poll that was under way when all ended
 
 
+def test_what_ends_between_two_lists_of_the_last_poll_is_on_none_of_them_and_not_owed_yet() -> None:
+    # The demo said "lost: 1" of a task that the list of the recent ones showed running, and that of the
+    # running ones, read a moment later by the same poll, did not show any more.
+    watch = Watch()
+    job_id = watch.task(at=2.5, seconds=3.05)
+    watch.read_until(5.5)
+    watch.clock.seconds = 5.6
+    watch.cloud.page(watch.project.project_id, "status=Running&offset=0&limit=100")
+
+    assert watch.account({(job_id, "Running")}, until=5.7) == Account(changes=1, unseen=0, lost=0, false=0)
+    assert watch.account({(job_id, "Running")}, until=6.5).lost == 1
+
+
 def test_a_project_that_was_never_read_owes_nothing() -> None:
     watch = Watch()
     never = Watched(project_id=watch.project.project_id, since=BEGAN, until=BEGAN)

@@ -1,6 +1,7 @@
 """What the demo may claim at its end: the cloud's own truth, held against what the receiver got.
 
-A change counts when a poll that is on record could read it. A start that was over before the next
+A change counts when a poll that is on record read a list that shows it: one poll reads several, one
+after the other, and a task that ends after the list of the recent ones is on none of them. A start that was over before the next
 poll is nobody's loss; it is counted apart.
 """
 
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from taskwatch.cli.demo.scene import STATUSES, Fact, Left, Watched
 from taskwatch.simulator.cloud import Cloud
+from taskwatch.simulator.pages import Query
 from taskwatch.simulator.work import Transition
 
 HISTORY: Final = timedelta(days=40)  # more than a listing holds
@@ -86,9 +88,22 @@ def _readable(
         over[change.job_id] = change.at
         if not baseline < change.at <= moments[-1]:
             continue
-        showing = moments[bisect_left(moments, change.at)]
+        later = readings[bisect_left(moments, change.at) :]
+        showing = next((reading.moment for reading in later if _shows(reading.query, change)), None)
+        if showing is None:
+            continue
         if until is None or showing < until:
             found.add((change.job_id, change.after))
         else:
             missed += 1
     return found, missed
+
+
+def _shows(query: Query, change: Transition) -> bool:
+    """Tell whether a list that is asked for like this holds a task that has changed so."""
+    created = change.created_at.timestamp()
+    return (
+        query.status in (None, change.after)
+        and (query.start is None or query.start <= created)
+        and (query.end is None or created <= query.end)
+    )
