@@ -15,6 +15,7 @@ from taskwatch.config.configuration import Config, NamedProject, WatchedProject
 from taskwatch.config.kinds import Kinds
 from taskwatch.config.load import load
 from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.config.serving import Heartbeat
 from taskwatch.engine.budget import Budget
 from taskwatch.engine.lane import Lane, Supply
 from taskwatch.engine.poller import Poller
@@ -23,6 +24,7 @@ from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreHeldError
 from taskwatch.model.delivery import Message
 from taskwatch.model.event import Event
+from taskwatch.notifiers.heartbeat import ping
 from taskwatch.notifiers.plugin import Plugins, open_plugin
 from taskwatch.notifiers.registry import NOTIFIERS
 from taskwatch.runtime.daemon import Daemon
@@ -30,6 +32,7 @@ from taskwatch.runtime.lifecycle import reloaded_by_signal, stopped_by_signals
 from taskwatch.runtime.naming import Naming
 from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.systemd import Systemd
+from taskwatch.server.server import Server
 from taskwatch.store.lock import Role
 from taskwatch.store.sqlite import SqliteStore, open_store
 from taskwatch.telemetry import Logger
@@ -49,18 +52,31 @@ async def watch(config: Config, *, wait: bool = False) -> None:
     stop, hang_up = asyncio.Event(), asyncio.Event()
     systemd = Systemd.from_environment(os.environ)
     with stopped_by_signals(stop), reloaded_by_signal(hang_up):
-        starting = asyncio.create_task(_keep_starting(systemd))
-        try:
-            store = await _stand_by(config, stop, for_holder=wait)
-        finally:
-            starting.cancel()
-        if store is None:
-            return
-        try:
-            async with build(config, store=store, systemd=systemd) as daemon:
-                await daemon.run(stop, hang_up=hang_up)
-        finally:
-            await store.close()
+        async with _serving(config) as server:
+            starting = asyncio.create_task(_keep_starting(systemd))
+            try:
+                store = await _stand_by(config, stop, for_holder=wait)
+            finally:
+                starting.cancel()
+            if store is None:
+                return
+            try:
+                async with build(config, store=store, systemd=systemd, server=server) as daemon:
+                    await daemon.run(stop, hang_up=hang_up)
+            finally:
+                await store.close()
+
+
+@asynccontextmanager
+async def _serving(config: Config) -> AsyncIterator[Server]:
+    """Serve from before the store is open until after it is closed: whoever asks is told."""
+    server = Server(config.server, clock=SystemClock(), log=telemetry.logger())
+    task = asyncio.create_task(server.run(), name="server")
+    try:
+        yield server
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def _keep_starting(systemd: Systemd) -> None:
@@ -106,7 +122,12 @@ async def _stand_by(config: Config, stop: asyncio.Event, *, for_holder: bool) ->
 
 @asynccontextmanager
 async def build(
-    config: Config, *, store: SqliteStore, clock: Clock | None = None, systemd: Systemd | None = None
+    config: Config,
+    *,
+    store: SqliteStore,
+    clock: Clock | None = None,
+    systemd: Systemd | None = None,
+    server: Server | None = None,
 ) -> AsyncIterator[Daemon]:
     """Build all parts of a configuration upon an open store; close their connections at the end.
 
@@ -116,7 +137,15 @@ async def build(
     async with opened_clouds(clock, log) as clouds:
         workshop = Workshop()
         parts = _Parts(clouds=clouds, store=store, workshop=workshop, clock=clock, log=log)
-        daemon = Daemon(config, parts=parts, store=store, clock=clock, log=log, systemd=systemd or Systemd())
+        daemon = Daemon(
+            config,
+            parts=parts,
+            store=store,
+            clock=clock,
+            log=log,
+            systemd=systemd or Systemd(),
+            server=server,
+        )
         try:
             yield daemon
         finally:
@@ -239,6 +268,9 @@ class _Parts:
 
     async def sample(self, options: ReceiverOptions) -> Message:
         return await sample(options, renderer=self._workshop, at=self._clock.now(), log=self._log)
+
+    async def ping(self, heartbeat: Heartbeat) -> None:
+        await ping(heartbeat, clock=self._clock, log=self._log)
 
     def lane(self, options: ReceiverOptions, notifier: Notifier, *, daemon: Daemon) -> Lane:
         found = self.supply(options, daemon=daemon)

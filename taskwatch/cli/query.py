@@ -15,7 +15,7 @@ from taskwatch.cli.options import Footing, config_option, footing
 from taskwatch.cli.output import age, few, print_json, print_table
 
 if TYPE_CHECKING:
-    from taskwatch.cli.standing import Daemon, Standing
+    from taskwatch.report.standing import Daemon, Standing
     from taskwatch.store.reader import StoreReader
     from taskwatch.store.rows import EventRow, TaskRow
 
@@ -176,7 +176,7 @@ def _print_events(rows: "Sequence[EventRow]", *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON Lines.")
 def projects(config: Path | None, project: str | None, as_json: bool) -> None:
     """List the projects: how fresh what is known of each is, when it is polled next, and what is in the way."""
-    from taskwatch.cli.standing import standings
+    from taskwatch.report.standing import standings
     from taskwatch.store.reader import StoreReader
     from taskwatch.telemetry import printable
 
@@ -271,8 +271,8 @@ def _require_one_of(names: Sequence[str], written: str, what: str) -> None:
 def _heard_of(store: Path) -> "tuple[Daemon, str | None]":
     """Ask the daemon how things stand; return what is known of it, and what is to be said of that."""
     from taskwatch.cli.request import freshen
-    from taskwatch.cli.standing import Daemon
     from taskwatch.errors import RequestError, StoreFailedError
+    from taskwatch.report.standing import Daemon
     from taskwatch.store.lock import is_watched
     from taskwatch.telemetry import printable
 

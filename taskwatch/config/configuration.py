@@ -26,6 +26,7 @@ from taskwatch.config.schema import (
     Store,
     TokenCredential,
 )
+from taskwatch.config.serving import Heartbeat, Server
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.core.grouping import Grouping
@@ -111,6 +112,8 @@ class Config:
     files: tuple[Path, ...]  # all that were read, the main one first
     store: Store
     log: Log
+    server: Server
+    heartbeat: Heartbeat | None
     credentials: Mapping[str, Credential]
     projects: tuple[WatchedProject, ...]
     named: tuple[NamedProject, ...]  # those whose ids are still to be asked for
@@ -197,6 +200,8 @@ def resolve(
         files=files,
         store=main.store,
         log=main.log,
+        server=main.server,
+        heartbeat=main.heartbeat,
         credentials={name: _complete(credential, credentials) for name, credential in credentials.items()},
         projects=tuple(project for project in projects if isinstance(project, WatchedProject)),
         named=tuple(project for project in projects if isinstance(project, NamedProject)),

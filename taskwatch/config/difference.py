@@ -147,6 +147,9 @@ def _renamed(route: Route, names: Mapping[str, str]) -> Route:
 
 
 def _settings(old: Config, new: Config) -> Iterator[str]:
+    yield from _changed("server", _values(old.server), _values(new.server))
+    if old.heartbeat != new.heartbeat:
+        yield "heartbeat changed"
     if old.log.level != new.log.level:
         yield f"log.level changed: {old.log.level} -> {new.log.level}"
     if old.log.format != new.log.format:

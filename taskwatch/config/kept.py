@@ -63,7 +63,7 @@ class Endpoint:
     @property
     def is_in_clear(self) -> bool:
         """Whether what is sent there crosses a network without encryption."""
-        return self.scheme == "http" and not _is_loopback(urlsplit(str(self)).hostname or "")
+        return self.scheme == "http" and not is_loopback(urlsplit(str(self)).hostname or "")
 
 
 def parse_endpoint(value: object, info: ValidationInfo) -> Endpoint:
@@ -165,7 +165,8 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether the name or address is of this host alone."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 

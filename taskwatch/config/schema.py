@@ -47,6 +47,7 @@ from taskwatch.config.kinds import described
 from taskwatch.config.network import Proxy, Tls
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.section import Section, by_type, default
+from taskwatch.config.serving import Heartbeat, Server
 from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.core.grouping import EACH_ALONE
@@ -371,8 +372,10 @@ class Document(Part):
 
     store: Store = default({}, "what is kept, and for how long")
     log: Log = default({}, "the daemon's own log, on standard error")
-    server: NotYet = None
-    heartbeat: NotYet = None
+    server: Server = default({}, "the status page, the API, the metrics and the health; off")
+    heartbeat: Heartbeat | None = Field(
+        None, description="pinged only while everything makes progress and some receiver works; off"
+    )
     include: Annotated[
         tuple[Text, ...], BeforeValidator(_patterns, json_schema_input_type=Text | list[Text])
     ] = default(

@@ -6,6 +6,7 @@ that go on being configured go on living: what they know of their project or que
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Protocol
 
 from taskwatch import __version__, telemetry
@@ -13,6 +14,8 @@ from taskwatch.clock import Clock
 from taskwatch.config.configuration import Config, NamedProject, WatchedProject
 from taskwatch.config.difference import differences, renamed_receivers
 from taskwatch.config.receiver import ReceiverOptions
+from taskwatch.config.serving import Heartbeat as HeartbeatSection
+from taskwatch.config.serving import Server as ServerSection
 from taskwatch.engine.budget import Budget
 from taskwatch.engine.holding import Holding
 from taskwatch.engine.lane import Lane, Supply
@@ -23,6 +26,7 @@ from taskwatch.model.delivery import Message
 from taskwatch.model.project import Identity
 from taskwatch.runtime.attendant import Attendant
 from taskwatch.runtime.health import Health
+from taskwatch.runtime.heartbeat import Heartbeat
 from taskwatch.runtime.housekeeping import Housekeeper
 from taskwatch.runtime.lanes import Lanes
 from taskwatch.runtime.lifecycle import serve
@@ -31,12 +35,14 @@ from taskwatch.runtime.requests import Requests
 from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.scheduler import Scheduler
 from taskwatch.runtime.systemd import Systemd, feed
+from taskwatch.server.server import Server
 from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
 HAND_OVER_SECONDS: Final = 1.0  # from try to try
 READING_SECONDS: Final = 60.0  # for the configuration: its files may lie on a disk that hangs
 DAY_SECONDS: Final = 86_400.0
+NOWHERE: Final = ServerSection.model_validate({"listen": None})
 HANGING_SECONDS: Final = 60.0  # without progress, for what looks about itself each second
 
 
@@ -77,12 +83,24 @@ class Parts(Protocol):
         """Return where the lane of a receiver finds what it delivers."""
         ...
 
+    async def ping(self, heartbeat: HeartbeatSection) -> None:
+        """Tell the other end of the heartbeat that all is well. Raises DeliveryError."""
+        ...
+
 
 class Daemon:
     """The parts of one configuration, built; `run` lets them run, `reload` gives them another one."""
 
     def __init__(
-        self, config: Config, *, parts: Parts, store: SqliteStore, clock: Clock, log: Logger, systemd: Systemd
+        self,
+        config: Config,
+        *,
+        parts: Parts,
+        store: SqliteStore,
+        clock: Clock,
+        log: Logger,
+        systemd: Systemd,
+        server: Server | None = None,
     ) -> None:
         self.config = config
         self.store = store
@@ -90,6 +108,7 @@ class Daemon:
         self._clock = clock
         self._log = log
         self._systemd = systemd
+        self._server = server or Server(NOWHERE, clock=clock, log=log)
         self._scheduler = Scheduler(clock)
         self._running = Lanes()
         self._naming = Naming(ask=parts.project_id, log=log)
@@ -118,6 +137,9 @@ class Daemon:
         self._holding = Holding(
             pen=store, mutes=lambda: self.config.mutes, clock=clock, log=log, queued=self.wake
         )
+        self.heartbeat = Heartbeat(
+            ping=parts.ping, section=lambda: self.config.heartbeat, fault=self._fault, clock=clock, log=log
+        )
         self._attendant = Attendant(
             store=store,
             clock=clock,
@@ -142,6 +164,7 @@ class Daemon:
         """Say that there may be something to deliver."""
         for lane in self._lanes.values():
             lane.wake()
+        self._server.wake()
 
     def _noticed(self) -> None:
         """Take that somebody else has written to the store: deliveries, or silences."""
@@ -170,6 +193,7 @@ class Daemon:
         self._scheduler.add("health", self._health.look)
         self._scheduler.add("held", self._holding.look)
         self._scheduler.add("prune", self.housekeeper.prune)
+        self._scheduler.add("heartbeat", self.heartbeat.beat)
         await self._warn(self.config)
         await self.housekeeper.name_removed()
         await self._regroup([one.name for one in self.config.receivers if not one.writes_to_people])
@@ -182,6 +206,7 @@ class Daemon:
             receivers=len(self._lanes),
         )
         self._systemd.ready(self._status())
+        self._server.show(self)
         await serve(
             scheduler=self._scheduler,
             lanes=self._running,
@@ -190,12 +215,13 @@ class Daemon:
                 "reload": self._reload_on(hang_up or asyncio.Event()),
             },
             watching={
-                "watchdog": feed(self._systemd, self._hanging, log=self._log),
+                "watchdog": feed(self._systemd, self.hanging, log=self._log),
                 "lost": self._lost(),
             },
             stop=stop,
             stopping=self._stopping,
         )
+        await self._server.hide()
         await self.housekeeper.keep_freshness()
         self._log.info("stopped")
 
@@ -211,6 +237,7 @@ class Daemon:
                 changes = differences(self.config, config)
                 await self._switch(config, opened)
                 self._scheduler.hasten("names")
+                self._scheduler.hasten("heartbeat")
             finally:
                 if not self._is_stopping:
                     self._systemd.ready(self._status())
@@ -276,6 +303,7 @@ class Daemon:
         receiver follows it, before a lane of the new name begins.
         """
         old, self.config = self.config, config
+        self._server.adopt(config.server)
         self.housekeeper.retention = config.store.retention
         telemetry.set_level(config.log.level)
         self._switch_projects(old, config)
@@ -398,7 +426,7 @@ class Daemon:
         self._log.info("stopping")
         self._systemd.stopping()
 
-    def _hanging(self) -> str | None:
+    def hanging(self) -> str | None:
         """Name what makes no progress, for the watchdog: the scheduler, the store, or a lane."""
         now = self._clock.monotonic()
         if now - self._scheduler.looked_at > HANGING_SECONDS:
@@ -406,6 +434,30 @@ class Daemon:
         if now - self._attendant.passed_at > HANGING_SECONDS:
             return "store"
         return self._running.hanging(now)
+
+    def unwritable(self) -> str | None:
+        """Say why nothing new can be recorded, as far as is known."""
+        return self.store.unwritable
+
+    @property
+    def path(self) -> Path:
+        """Where the store lies."""
+        return self.store.path
+
+    @property
+    def unnamed(self) -> Mapping[str, CloudError]:
+        """Why projects that are configured by their name have no id yet."""
+        return self._naming.troubles
+
+    def _fault(self) -> str | None:
+        """Say why somebody should look after this daemon, though it may think that it works."""
+        if (hangs := self.hanging()) is not None:
+            return f"{hangs} makes no progress"
+        if (why := self.unwritable()) is not None:
+            return f"nothing can be recorded: {why}"
+        if all(lane.ailment is not None for lane in self.lanes):
+            return "no receiver takes anything"
+        return None
 
     async def _lost(self) -> None:
         await self.store.lost.wait()

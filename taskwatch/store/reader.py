@@ -146,6 +146,10 @@ class StoreReader:
     def close(self) -> None:
         self._connection.close()
 
+    def interrupt(self) -> None:
+        """Let what is being read fail, if anything is. May be called from another thread."""
+        self._connection.interrupt()
+
     def projects(self, *, project: str | None = None, limit: int = 100) -> list[ProjectRow]:
         """Return the projects ever enrolled, the latest first."""
         with readable(self._path), self._connection:  # two reads, one moment

@@ -39,12 +39,18 @@ from taskwatch.store.writer import Writer
 class SqliteStore:
     """Ledger and Outbox of the engine, housekeeping, and what operators ask for. Used from one event loop."""
 
-    def __init__(self, *, writer: Writer, lock: StoreLock, clock: Clock) -> None:
+    def __init__(self, *, path: Path, writer: Writer, lock: StoreLock, clock: Clock) -> None:
+        self.path: Final = path
         self.lost: Final = writer.lost  # set once the disk refused a commit; the process then ends
         self._writer = writer
         self._lock = lock
         self._clock = clock
         self.post: Final = Post(writer, clock=clock)  # messages to people
+
+    @property
+    def unwritable(self) -> str | None:
+        """Why the last commit was refused, in words for people; None: it was not."""
+        return self._writer.trouble
 
     @property
     def commits(self) -> int:
@@ -276,4 +282,4 @@ def open_store(path: Path, *, clock: Clock, role: Role = Role.DAEMON) -> SqliteS
             raise
     reserve = Reserve(whole)
     reserve.set_aside()
-    return SqliteStore(writer=Writer(connection, reserve=reserve), lock=lock, clock=clock)
+    return SqliteStore(path=whole, writer=Writer(connection, reserve=reserve), lock=lock, clock=clock)

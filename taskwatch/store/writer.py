@@ -79,6 +79,7 @@ class Writer:
     def __init__(self, connection: apsw.Connection, *, reserve: Reserve) -> None:
         self.lost = asyncio.Event()
         self.commits = 0  # that became durable
+        self.trouble: str | None = None  # why the last commit was refused; None: it was not
         self._connection = connection
         self._reserve = reserve
         self._queue: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
@@ -197,6 +198,9 @@ class Writer:
             return growing + self._transact([call for call in calls if not call.grows])
         except apsw.FullError as error:
             return growing + [(call, _Outcome(error=_failed(error))) for call in calls if not call.grows]
+        finally:
+            if calls:
+                self.trouble = "the disk is full"
 
     def _transact(self, calls: Sequence[_Call]) -> list[_Answer]:
         """Run the calls in one transaction. No answer is given before the commit is durable.
@@ -222,6 +226,7 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - as above
             return self._abandon(calls, error)
         self.commits += 1
+        self.trouble = None
         return answers
 
     def _attempt(self, call: _Call) -> _Outcome:
@@ -250,6 +255,7 @@ class Writer:
             return [(call, self._refusal()) for call in calls]
         if isinstance(error, apsw.FullError):
             raise error
+        self.trouble = str(error)
         return [(call, _Outcome(error=_failed(error))) for call in calls]
 
     def _shorten_log(self) -> None:

@@ -96,6 +96,7 @@ class _InlineWriter:
     def __init__(self, disk: Disk, life: Life) -> None:
         self.lost = asyncio.Event()
         self.commits = 0
+        self.trouble = None
         self.loss = None
         self._disk = disk
         self._life = life
@@ -132,4 +133,5 @@ class _InlineWriter:
 def open_inline(disk: Disk, life: Life, *, clock: Clock) -> SqliteStore:
     """Return the store as one process has it."""
     no_lock = cast("StoreLock", None)  # it is never closed
-    return SqliteStore(writer=cast("Writer", _InlineWriter(disk, life)), lock=no_lock, clock=clock)
+    writer = cast("Writer", _InlineWriter(disk, life))
+    return SqliteStore(path=Path(), writer=writer, lock=no_lock, clock=clock)

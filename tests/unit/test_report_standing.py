@@ -4,9 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from taskwatch.cli.query import _errors
-from taskwatch.cli.standing import Daemon, Standing, standings
 from taskwatch.config.configuration import Config
 from taskwatch.model.project import Condition, Identity, Trouble
+from taskwatch.report.standing import Daemon, Standing, standings
 from taskwatch.store.rows import ProjectRow
 from tests.fakes.builders import T0
 from tests.fakes.config_files import loaded

@@ -1,0 +1,170 @@
+"""One address at which the site is served, with bounds on all that strangers can make of it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import stat
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from taskwatch.config.serving import Listen, TcpListen, UnixListen
+from taskwatch.server.problem import ProblemError
+
+MAX_CONNECTIONS: Final = 100
+IDLE_SECONDS: Final = 30.0  # a connection without a whole request in this time is closed
+MAX_HEADER: Final = 8190  # bytes of a line
+MAX_HEADERS: Final = 64
+STOP_SECONDS: Final = 2.0
+SOCKET_MODE: Final = 0o660
+BACKLOG: Final = 128
+# aiohttp writes a traceback for each malformed request: whoever sends those would fill the log.
+_SILENT: Final = logging.getLogger("taskwatch.server.http")
+_SILENT.disabled = True
+
+
+class Listener:
+    """Listens from `open` to `close`."""
+
+    def __init__(self, application: web.Application) -> None:
+        self._runner = web.AppRunner(
+            application, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_SECONDS
+        )
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+        self.url: str | None = None  # None: a Unix socket, or not open
+
+    async def open(self, listen: Listen) -> None:
+        """Begin to listen. Raises OSError where the address cannot be had."""
+        await self._runner.setup()
+        listening = _bound(listen)
+        try:
+            loop = asyncio.get_running_loop()
+            if isinstance(listen, UnixListen):
+                self._path = listen.path
+                self._server = await loop.create_unix_server(self._accept, sock=listening, backlog=BACKLOG)
+            else:
+                self._server = await loop.create_server(self._accept, sock=listening, backlog=BACKLOG)
+                self.url = _url(listen, listening)
+        except BaseException:
+            listening.close()
+            raise
+
+    async def close(self) -> None:
+        """End the connections, and what is answered over them, within a bounded time."""
+        if self._server is not None:
+            self._server.close()
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        await self._runner.cleanup()
+        self._server = self._path = self.url = None
+
+    def _accept(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - it is set up before anything is accepted
+        if len(server.connections) >= MAX_CONNECTIONS:
+            return _Full()
+        return _Connection(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=IDLE_SECONDS,
+            logger=_SILENT,
+            access_log=_SILENT,
+            max_line_size=MAX_HEADER,
+            max_field_size=MAX_HEADER,
+            max_headers=MAX_HEADERS,
+            lingering_time=STOP_SECONDS,
+        )
+
+
+class _Connection(RequestHandler):
+    """A connection on which malformed requests are answered as all errors are."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002  (aiohttp's)
+        status: int = 500,
+        exc: BaseException | None = None,  # noqa: ARG002
+        message: str | None = None,  # noqa: ARG002  (it repeats what was sent)
+    ) -> web.StreamResponse:
+        answer = ProblemError(HTTPStatus(status), "not a request of HTTP/1.1 within its bounds").answer()
+        answer.force_close()
+        return answer
+
+
+class _Full(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream
+        body = b'{"title": "Service Unavailable", "status": 503, "detail": "too many connections; ask again"}'
+        transport.write(
+            b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
+            b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
+        )
+        transport.close()
+
+
+def _bound(listen: Listen) -> socket.socket:
+    if isinstance(listen, UnixListen):
+        return _bound_path(listen.path)
+    family, _, _, _, address = socket.getaddrinfo(
+        listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] is everywhere
+        listening.bind(address)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _bound_path(path: Path) -> socket.socket:
+    """Bind the path; take away a socket that a daemon left there which died."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if _is_forsaken(path):
+            path.unlink()
+        listening.bind(str(path))
+        os.chmod(path, SOCKET_MODE)  # noqa: PTH101 - of what was bound a moment ago
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _is_forsaken(path: Path) -> bool:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            return False
+    except OSError:
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _url(listen: TcpListen, listening: socket.socket) -> str:
+    port = listening.getsockname()[1]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)  # noqa: S104 - it is replaced
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -1,0 +1,71 @@
+"""What the parts of the server share: the daemon that is shown, its store, and the word that something happened."""
+
+import asyncio
+from http import HTTPStatus
+
+from taskwatch.clock import Clock
+from taskwatch.config.serving import Server
+from taskwatch.server.problem import ProblemError
+from taskwatch.server.records import Records
+from taskwatch.server.view import Observed
+from taskwatch.telemetry import Logger
+
+
+class Site:
+    """What the parts of the server share. `observed` is None while the daemon waits for its store."""
+
+    def __init__(self, server: Server, *, clock: Clock, log: Logger) -> None:
+        self.server = server
+        self.clock = clock
+        self.log = log
+        self.observed: Observed | None = None
+        self._records: Records | None = None
+        self._told = asyncio.Event()  # set, and replaced, whenever something was recorded
+
+    def show(self, observed: Observed) -> None:
+        """Show this daemon from now on."""
+        self._records = Records(observed.path)
+        self.observed = observed
+
+    async def hide(self) -> None:
+        """Show none: it stops, and its store is about to close. Streams end."""
+        records, self._records, self.observed = self._records, None, None
+        self.wake()
+        if records is not None:
+            await records.close()
+
+    @property
+    def seen(self) -> Observed:
+        """The daemon. Raises ProblemError while there is none."""
+        if self.observed is None:
+            raise _not_yet()
+        return self.observed
+
+    @property
+    def records(self) -> Records:
+        """The store. Raises ProblemError while it is not open."""
+        if self._records is None:
+            raise _not_yet()
+        return self._records
+
+    def wake(self) -> None:
+        """Say that something was recorded."""
+        told, self._told = self._told, asyncio.Event()
+        told.set()
+
+    async def next_word(self, *, seconds: float) -> None:
+        """Wait until something is recorded, for so long at most."""
+        told = self._told
+        try:
+            async with asyncio.timeout(seconds):
+                await told.wait()
+        except TimeoutError:
+            return
+
+
+def _not_yet() -> ProblemError:
+    return ProblemError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "the daemon has no open store now: it starts, waits for it, or stops; its log says more",
+        headers={"Retry-After": "5"},
+    )
