@@ -367,6 +367,10 @@ class Part(Section):
         return super().unknown(key)
 
 
+def _or_off(written: dict[str, Any]) -> None:
+    written["anyOf"].append({"const": "off"})
+
+
 class Document(Part):
     """The configuration of taskwatch."""
 
@@ -374,7 +378,9 @@ class Document(Part):
     log: Log = default({}, "the daemon's own log, on standard error")
     server: Server = default({}, "the status page, the API, the metrics and the health; off")
     heartbeat: Heartbeat | None = Field(
-        None, description="pinged only while everything makes progress and some receiver works; off"
+        None,
+        description="posted to only while everything makes progress and some receiver works; off",
+        json_schema_extra=_or_off,
     )
     include: Annotated[
         tuple[Text, ...], BeforeValidator(_patterns, json_schema_input_type=Text | list[Text])

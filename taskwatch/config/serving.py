@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, model_validator
 
@@ -107,10 +107,9 @@ class Server(Section):
         Field(None, description="where people find it, for links in messages: https://HOST")
     )
 
-    @model_validator(mode="before")
     @classmethod
-    def _off(cls, value: Any) -> Any:
-        return {"listen": "off"} if is_off(value) else value
+    def _without_off(cls, value: object) -> object:
+        return {"listen": None} if is_off(value) else super()._without_off(value)
 
     @model_validator(mode="after")
     def _is_guarded(self) -> Self:

@@ -104,6 +104,13 @@ CHANGES = [
         ["log.format changed: auto -> json, from the next start on"],
     ),
     (SMALLEST, SMALLEST + "store: {retention: 30d}", ["store.retention changed: 90d -> 30d"]),
+    (SMALLEST, SMALLEST + "server: off", ["server: listen changed"]),
+    (
+        SMALLEST + "server: {token: {file: a}, hosts: [h]}",
+        SMALLEST + "server: {token: {file: b}}",
+        ["server: hosts, token changed"],
+    ),
+    (SMALLEST, SMALLEST + "heartbeat: {url: 'https://h/x'}", ["heartbeat changed"]),
     (SMALLEST, SMALLEST + "store: {path: x.db}", ["store.path changed: takes effect at the next start"]),
 ]
 
@@ -168,7 +175,7 @@ def test_a_secret_that_is_kept_elsewhere_from_now_on_has_changed(tmp_path: Path)
 
 
 def test_no_part_of_a_configuration_is_left_out_of_the_comparison() -> None:
-    compared = {"store", "log", "credentials", "projects", "named", "receivers", "route", "mutes"}
+    compared = {"store", "log", "server", "heartbeat", "credentials", "projects", "named", "receivers", "route", "mutes"}
     follows = {
         "path",
         "files",

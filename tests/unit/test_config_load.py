@@ -5,6 +5,7 @@ import pytest
 from taskwatch.config import advice
 from taskwatch.config.load import find
 from taskwatch.core.cadence import Cadence
+from taskwatch.config.serving import Listen, TcpListen, UnixListen
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.core.route import route
 from taskwatch.errors import ConfigError
@@ -51,8 +52,34 @@ MISTAKES = {
     ],
     SMALLEST + "store: {retention: 1m}": ["3:9: store.retention: out of bounds; write 1h to 3650d"],
     SMALLEST + "store: {path: }": ["3:9: store.path: not a path; write one"],
-    SMALLEST + "server: {listen: 127.0.0.1:9720}": [
-        "3:1: server: not in this version; write off, or leave it out"
+    SMALLEST + "defaults: {overdue: 2h}": [
+        "3:12: defaults.overdue: not in this version; write off, or leave it out"
+    ],
+    SMALLEST + "server: {listen: 9720}": [
+        "3:10: server.listen: nowhere to listen; write HOST:PORT as 127.0.0.1:9720, [::]:9720, unix:/PATH, or off"
+    ],
+    SMALLEST + "server: {listen: 127.0.0.1:65536}": [
+        "3:10: server.listen: nowhere to listen; write HOST:PORT as 127.0.0.1:9720, [::]:9720, unix:/PATH, or off"
+    ],
+    SMALLEST + "server: {listen: 'unix:'}": [
+        "3:10: server.listen: a socket without a path; write HOST:PORT as 127.0.0.1:9720, [::]:9720, unix:/PATH, or off"
+    ],
+    SMALLEST + f"server: {{listen: 'unix:/{'s' * 100}'}}": [
+        "3:10: server.listen: the path of a socket has 100 bytes at most; write a shorter one"
+    ],
+    SMALLEST + "server: {listen: '[::]:9720'}": [
+        "3:1: server: listen: [::]:9720 can be reached from other hosts; write a token, as token: {file: server.token},"
+        " or listen on 127.0.0.1 or a unix socket"
+    ],
+    SMALLEST + "server: {hosts: [https://tw.example]}": [
+        "3:18: server.hosts[0]: not the name of a host; write it without scheme and port, as taskwatch.example"
+    ],
+    SMALLEST + "server: {external_url: 'https://u:p@tw.example'}": [
+        "3:10: server.external_url: more than a place; write https://HOST or https://HOST/PATH"
+    ],
+    SMALLEST + "heartbeat: {every: 1s}": ["3:1: heartbeat.url: missing; write url: https://hc.example/ping/ID"],
+    SMALLEST + "heartbeat: {url: 'https://hc.example', every: 2d}": [
+        "3:40: heartbeat.every: out of bounds; write 1s to 1d"
     ],
     "credentials: {otc: {type: tokn}}\n" + PROJECTS: [
         "1:21: credentials.otc.type: unknown type; did you mean token?"
@@ -250,13 +277,46 @@ def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("off", ["off", "null", "~", "", "{}", "[]"])
-@pytest.mark.parametrize("key", ["server", "heartbeat"])
+@pytest.mark.parametrize("key", ["overdue", "stalled"])
 def test_a_key_that_is_not_in_this_version_may_be_off(tmp_path: Path, key: str, off: str) -> None:
-    assert loaded(tmp_path, f"{SMALLEST}{key}: {off}").projects
+    assert loaded(tmp_path, f"{SMALLEST}defaults:\n  {key}: {off}").projects
+
+
+def test_a_server_listens_on_this_host_alone_where_nothing_is_said(tmp_path: Path) -> None:
+    assert loaded(tmp_path, SMALLEST).server.listen == TcpListen(host="127.0.0.1", port=9720)
+
+
+@pytest.mark.parametrize("off", ["server: off", "server: {listen: off}", "server: {listen: null}"])
+def test_a_server_that_is_off_listens_nowhere(tmp_path: Path, off: str) -> None:
+    assert loaded(tmp_path, SMALLEST + off).server.listen is None
+
+
+@pytest.mark.parametrize(
+    ("written", "listen"),
+    [
+        ("'[::1]:80'", TcpListen(host="::1", port=80)),
+        ("localhost:0", TcpListen(host="localhost", port=0)),
+        ("unix:/run/taskwatch/server.sock", UnixListen(path=Path("/run/taskwatch/server.sock"))),
+    ],
+)
+def test_what_only_this_host_can_reach_needs_no_token(tmp_path: Path, written: str, listen: Listen) -> None:
+    assert loaded(tmp_path, f"{SMALLEST}server: {{listen: {written}}}").server.listen == listen
+
+
+def test_a_socket_lies_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    server = loaded(tmp_path, SMALLEST + "server: {listen: 'unix:tw.sock'}").server
+    assert server.listen == UnixListen(path=tmp_path / "tw.sock")
+
+
+def test_a_heartbeat_beats_once_a_minute_where_nothing_is_said(tmp_path: Path) -> None:
+    heartbeat = loaded(tmp_path, SMALLEST + "heartbeat: {url: 'https://hc.example/x'}").heartbeat
+    assert heartbeat is not None
+    assert heartbeat.every == 60
+    assert loaded(tmp_path, SMALLEST + "heartbeat: off").heartbeat is None
 
 
 @pytest.mark.parametrize("off", ["off", "null", "~", ""])
-@pytest.mark.parametrize("key", ["store", "log", "include", "defaults", "receivers", "route"])
+@pytest.mark.parametrize("key", ["store", "log", "include", "defaults", "receivers", "route", "heartbeat"])
 def test_a_section_that_is_off_holds_its_defaults(tmp_path: Path, key: str, off: str) -> None:
     config, bare = loaded(tmp_path, f"{SMALLEST}{key}: {off}"), loaded(tmp_path, SMALLEST)
     assert config == bare
