@@ -21,6 +21,7 @@ IDLE_SECONDS: Final = 30.0  # a connection without a whole request in this time 
 MAX_HEADER: Final = 8190  # bytes of a line
 MAX_HEADERS: Final = 64
 STOP_SECONDS: Final = 2.0
+REFUSED_SECONDS: Final = 1.0  # for which a connection too many is held, until its end has read why
 SOCKET_MODE: Final = 0o660
 BACKLOG: Final = 128
 # aiohttp writes a traceback for each malformed request: whoever sends those would fill the log.
@@ -37,6 +38,7 @@ class Listener:
         )
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
+        self._refused: set[_Full] = set()
         self.url: str | None = None  # None: a Unix socket, or not open
 
     async def open(self, listen: Listen) -> None:
@@ -69,7 +71,7 @@ class Listener:
         server = self._runner.server
         assert server is not None  # noqa: S101 - it is set up before anything is accepted
         if len(server.connections) >= MAX_CONNECTIONS:
-            return _Full()
+            return _Full(self._refused)
         return _Connection(
             server,
             loop=asyncio.get_running_loop(),
@@ -101,16 +103,30 @@ class _Connection(RequestHandler):
 
 
 class _Full(asyncio.Protocol):
-    """A connection too many."""
+    """A connection too many. It is told so, and what it sends is thrown away for a moment: else it would not hear."""
+
+    def __init__(self, refused: "set[_Full]") -> None:
+        self._refused = refused
+        self._end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of a stream
+        if len(self._refused) >= MAX_CONNECTIONS:
+            transport.abort()
+            return
+        self._refused.add(self)
+        self._end = asyncio.get_running_loop().call_later(REFUSED_SECONDS, transport.abort)
         body = b'{"title": "Service Unavailable", "status": 503, "detail": "too many connections; ask again"}'
         transport.write(
             b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 5\r\n"
             b"Content-Length: %d\r\nConnection: close\r\n\r\n%b" % (len(body), body)
         )
-        transport.close()
+        transport.write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (asyncio's)
+        self._refused.discard(self)
+        if self._end is not None:
+            self._end.cancel()
 
 
 def _bound(listen: Listen) -> socket.socket:

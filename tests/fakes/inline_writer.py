@@ -96,7 +96,7 @@ class _InlineWriter:
     def __init__(self, disk: Disk, life: Life) -> None:
         self.lost = asyncio.Event()
         self.commits = 0
-        self.trouble = None
+        self.trouble: str | None = None
         self.loss = None
         self._disk = disk
         self._life = life
@@ -104,8 +104,13 @@ class _InlineWriter:
     async def write(self, work: Callable[[apsw.Connection], T], *, grows: bool = False) -> T:
         await self._life.survives(is_durable=False)
         await self._turn()
-        value = self._done(work)
+        try:
+            value = self._done(work)
+        except StoreFailedError as error:
+            self.trouble = str(error)
+            raise
         self.commits += 1
+        self.trouble = None
         await self._life.survives(is_durable=True)
         return value
 

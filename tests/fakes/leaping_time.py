@@ -22,6 +22,7 @@ from taskwatch.config.load import load
 from taskwatch.engine import holding
 from taskwatch.runtime import attendant, health, scheduler
 from taskwatch.runtime.daemon import Daemon
+from taskwatch.server.server import Server
 from tests.fakes.inline_writer import Disk, Life, open_inline
 from tests.fakes.scene import Scene
 from tests.fakes.virtual_time import VirtualClock
@@ -122,14 +123,17 @@ async def _limited(scenario: Coroutine[Any, Any, None]) -> None:
 
 
 @asynccontextmanager
-async def living(scene: Scene, disk: Disk, *, is_killed: bool = False) -> AsyncIterator[Daemon]:
+async def living(
+    scene: Scene, disk: Disk, *, is_killed: bool = False, server: Server | None = None
+) -> AsyncIterator[Daemon]:
     """Run the daemon of the scene upon this disk until the block ends, in order or killed.
 
     The first poll of each project is over when it begins.
     """
     config = load(scene.file, kinds())
     clock, life, stop = leaping_clock(), Life(), asyncio.Event()
-    async with build(config, store=open_inline(disk, life, clock=clock), clock=clock) as daemon:
+    store = open_inline(disk, life, clock=clock)
+    async with build(config, store=store, clock=clock, server=server) as daemon:
         run = asyncio.create_task(daemon.run(stop))
         try:
             async with asyncio.timeout(60):

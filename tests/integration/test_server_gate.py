@@ -1,0 +1,324 @@
+"""Who may ask the server, and what strangers can make of it: refused or bounded, and said in words."""
+
+import asyncio
+import base64
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from taskwatch.server.listener import IDLE_SECONDS, MAX_CONNECTIONS
+from tests.fakes.inline_writer import Disk
+from tests.fakes.leaping_time import in_leaping_time, leaping_clock, living
+from tests.fakes.scene import Scene
+from tests.fakes.served import Seen, read_answer, section, served
+from tests.fakes.tasks_endpoint import Exchange, TasksEndpoint
+from tests.fakes.webhook_sink import WebhookSink
+
+TOKEN = "canary-token-2f1e"
+NOWHERE = "/nothing/is/here"  # where nothing is served: 404 says that the gate was passed
+EVENTS = {"Content-Type": "application/json"}
+
+
+def bearer(token: str) -> dict[str, str | None]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def basic(user: str, password: str) -> dict[str, str | None]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+OPEN = section()
+NAMED = section(hosts=["tw.example"], external_url="https://status.example/tw")
+GUARDED = section(token=TOKEN)
+
+# Of which server, what is asked → the status.
+REQUESTS: list[tuple[str, Mapping[str, str | None], str, int]] = [
+    ("open", {}, "GET", 404),
+    ("open", {"Host": "127.0.0.1:9720"}, "GET", 404),
+    ("open", {"Host": "[::1]:9720"}, "GET", 404),
+    ("open", {"Host": "localhost"}, "GET", 404),
+    ("open", {"Host": "10.0.0.7"}, "GET", 404),  # an address is nothing that could be made to lead here
+    ("open", {"Host": "evil.example"}, "GET", 421),
+    ("open", {"Host": "127.0.0.1.evil.example"}, "GET", 421),
+    ("open", {"Host": "localhost.evil.example:9720"}, "GET", 421),
+    ("open", {"Host": ""}, "GET", 421),
+    ("open", {"Host": "[::1"}, "GET", 421),
+    ("open", {"Host": "tw.example"}, "GET", 421),
+    ("named", {"Host": "tw.example"}, "GET", 404),
+    ("named", {"Host": "TW.example:443"}, "GET", 404),
+    ("named", {"Host": "status.example"}, "GET", 404),
+    ("open", {}, "POST", 403),  # changes without a token
+    ("open", {}, "DELETE", 403),
+    ("open", {}, "PUT", 403),
+    ("open", {"X-HTTP-Method-Override": "POST"}, "GET", 404),
+    ("guarded", {}, "GET", 401),
+    ("guarded", {}, "POST", 401),
+    ("guarded", {"Host": "evil.example"} | bearer(TOKEN), "GET", 421),
+    ("guarded", bearer(TOKEN), "GET", 404),
+    ("guarded", {"Authorization": f"bearer  {TOKEN}"}, "GET", 404),
+    ("guarded", bearer(TOKEN[:-1]), "GET", 401),
+    ("guarded", bearer(TOKEN + "x"), "GET", 401),
+    ("guarded", bearer(""), "GET", 401),
+    ("guarded", {"Authorization": TOKEN}, "GET", 401),
+    ("guarded", {"Authorization": "Bearer \xff\xfe"}, "GET", 401),
+    ("guarded", basic("anybody", TOKEN), "GET", 404),
+    ("guarded", basic(TOKEN, ""), "GET", 401),
+    ("guarded", {"Authorization": "Basic not*base64"}, "GET", 401),
+    ("guarded", bearer(TOKEN), "POST", 404),
+    ("guarded", bearer(TOKEN) | {"Origin": "http://127.0.0.1"}, "POST", 404),
+    ("guarded", bearer(TOKEN) | {"Origin": "https://evil.example"}, "POST", 403),
+    ("guarded", bearer(TOKEN) | {"Origin": "null"}, "POST", 403),
+    ("guarded", basic("x", TOKEN) | {"Origin": "http://127.0.0.1:81"}, "DELETE", 403),
+    ("guarded", basic("x", TOKEN) | {"Sec-Fetch-Site": "cross-site"}, "POST", 403),
+    ("guarded", basic("x", TOKEN) | {"Sec-Fetch-Site": "same-site"}, "POST", 403),
+    ("guarded", basic("x", TOKEN) | {"Sec-Fetch-Site": "same-origin"}, "POST", 404),
+]
+SERVERS = {"open": OPEN, "named": NAMED, "guarded": GUARDED}
+
+
+@pytest.mark.parametrize(("of", "headers", "method", "status"), REQUESTS)
+async def test_a_request_is_let_in_or_refused(
+    of: str, headers: Mapping[str, str | None], method: str, status: int
+) -> None:
+    async with served(SERVERS[of]) as server:
+        answer = await server.ask(NOWHERE, method=method, headers=headers)
+
+    assert answer.problem["status"] == status
+    assert TOKEN not in answer.text
+    assert ("www-authenticate" in answer.headers) == (status == 401)
+
+
+@pytest.mark.parametrize("of", SERVERS)
+@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
+async def test_health_is_told_to_everybody_under_any_name(of: str, path: str) -> None:
+    async with served(SERVERS[of], seen=Seen()) as server:
+        answer = await server.ask(path, headers={"Host": "10-0-0-7.pod.cluster.local"})
+
+    assert (answer.status, answer.text) == (200, path.removeprefix("/-/") + "\n")
+
+
+async def test_a_behind_a_proxy_the_external_url_is_an_origin_of_ours() -> None:
+    of = section(token=TOKEN, external_url="https://status.example")
+    async with served(of) as server:
+        headers = bearer(TOKEN) | {"Origin": "https://status.example"}
+        assert (await server.ask(NOWHERE, method="POST", headers=headers)).status == 404
+
+
+async def test_every_answer_forbids_what_a_browser_could_do_with_it() -> None:
+    async with served(OPEN, seen=Seen()) as server:
+        for path in ("/-/healthy", NOWHERE):
+            headers = (await server.ask(path)).headers
+            assert headers["content-security-policy"].startswith("default-src 'none'")
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["x-frame-options"] == "DENY"
+            assert "access-control-allow-origin" not in headers
+            assert headers["server"] == "taskwatch"
+
+
+async def test_a_token_is_read_again_when_its_file_changes(tmp_path: Path) -> None:
+    file = tmp_path / "server.token"
+    file.write_text("first\n")
+    async with served(section(token={"file": str(file)})) as server:
+        assert (await server.ask(NOWHERE, headers=bearer("first"))).status == 404
+        file.write_text("second\n")
+        assert (await server.ask(NOWHERE, headers=bearer("first"))).status == 401
+        assert (await server.ask(NOWHERE, headers=bearer("second"))).status == 404
+        file.unlink()
+        refused = await server.ask(NOWHERE, headers=bearer("second"))
+
+    assert refused.status == 503
+    assert str(tmp_path) not in refused.text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(200)) + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"\r\n\r\nGARBAGE\r\n\r\n",
+    ],
+    ids=["header", "line", "headers", "lengths", "tls", "garbage"],
+)
+async def test_what_is_no_request_within_bounds_is_a_problem_and_the_end(data: bytes) -> None:
+    async with served(OPEN) as server:
+        answer = await server.send(data)
+
+        assert answer.problem["status"] == 400
+        assert "GARBAGE" not in answer.text
+        assert (await server.ask(NOWHERE)).status == 404
+        assert not server.said("answer_broken")
+
+
+@in_leaping_time
+async def test_a_connection_that_asks_nothing_is_closed() -> None:
+    async with served(OPEN) as server:
+        connections = [await server.connect() for _ in range(2)]
+        connections[1][1].write(b"GET / HTTP/1.1\r\nHost: 127.")  # and never more
+        began = asyncio.get_running_loop().time()
+        for reader, writer in connections:
+            assert await reader.read() == b""
+            writer.close()
+
+        assert asyncio.get_running_loop().time() - began <= 2 * IDLE_SECONDS
+
+
+@in_leaping_time
+async def test_of_two_hundred_connections_the_last_are_told_to_come_again() -> None:
+    async with served(OPEN) as server:
+        held = [await server.connect() for _ in range(200)]
+        refused = [await reader.read() for reader, _ in held[MAX_CONNECTIONS:]]
+
+        assert {read_answer(raw).problem["status"] for raw in refused} == {503}
+        for _, writer in held:
+            writer.close()
+        await asyncio.sleep(1)
+        assert (await server.ask(NOWHERE)).status == 404
+
+
+@in_leaping_time
+async def test_polls_go_on_beside_strangers_who_take_every_connection(tmp_path: Path) -> None:
+    """One virtual hour at the usual interval; what the strangers do changes neither the number of polls nor their times."""
+    alone, beset = [await moments_of_polls(tmp_path, strangers=strangers) for strangers in (0, 200)]
+
+    assert len(alone) > 50
+    assert beset == alone
+
+
+async def moments_of_polls(directory: Path, *, strangers: int) -> list[float]:
+    """Return when a project was polled, in seconds since the first."""
+    clock = leaping_clock()
+    moments: list[float] = []
+
+    async def note(exchange: Exchange) -> web.StreamResponse:
+        moments.append(clock.monotonic())
+        return web.Response(body=exchange.body, content_type="application/json")
+
+    async with TasksEndpoint() as cloud, WebhookSink() as sink, served(OPEN, clock=clock) as server:
+        scene = Scene(directory, cloud, sink, interval="60s")
+        scene.write()
+        cloud.always = note
+        async with living(scene, Disk(), server=server.server):
+            held = [await server.connect() for _ in range(strangers)]
+            for number, (_, writer) in enumerate(held):
+                writer.write(b"GET /-/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"[: number % 50])
+            await asyncio.sleep(3600)
+        for _, writer in held:
+            writer.close()
+    return [round(moment - moments[0], 1) for moment in moments]
+
+
+# Over a Unix socket.
+
+
+async def test_over_a_socket_the_daemons_own_user_needs_no_token_to_change_things(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    async with served(section(f"unix:{path}", token=TOKEN)) as server:
+        answer = await server.ask(NOWHERE, method="POST", headers={"Host": "whatever"})
+        assert path.stat().st_mode & 0o777 == 0o660
+
+    assert answer.status == 404
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+async def test_over_a_socket_another_user_reads_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        directory.chmod(0o711)
+    async with served(section(f"unix:{path}")) as server:
+        path.chmod(0o666)
+        seen = [await as_nobody(path, f"{method} {NOWHERE} HTTP/1.1\r\n") for method in ("GET", "POST")]
+        assert (await server.ask(NOWHERE, method="POST")).status == 404
+
+    assert [answer.status for answer in map(read_answer, seen)] == [404, 403]
+
+
+async def as_nobody(path: Path, request: str) -> bytes:
+    program = (
+        "import os, socket, sys; os.setgid(65534); os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
+        "s.settimeout(30); s.connect(sys.argv[1]); s.sendall(sys.argv[2].encode());"
+        "sys.stdout.buffer.write(s.makefile('rb').read())"
+    )
+    rest = "Host: x\r\nConnection: close\r\n\r\n"
+    process = await asyncio.create_subprocess_exec(
+        "/usr/bin/python3", "-c", program, str(path), request + rest, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    return out
+
+
+async def test_a_socket_that_a_dead_daemon_left_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    async with served(section(f"unix:{path}")) as server:
+        assert (await server.ask(NOWHERE)).status == 404
+
+
+# Where it listens.
+
+
+@in_leaping_time
+async def test_an_address_that_somebody_has_is_told_once_and_taken_when_it_is_free() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        async with asyncio.TaskGroup() as group:
+            serving = group.create_task(first_answer(f"127.0.0.1:{port}"))
+            await asyncio.sleep(30)
+            assert not serving.done()
+            other.close()
+    log, status = serving.result()
+
+    assert status == 404
+    assert [line["event"] for line in log] == ["server_not_listening", "server_listening"]
+    assert log[0]["listen"] == f"127.0.0.1:{port}"
+
+
+async def first_answer(listen: str) -> tuple[list[dict[str, str]], int]:
+    async with served(section(listen)) as server:
+        return list(server.log), (await server.ask(NOWHERE)).status
+
+
+@pytest.mark.parametrize("kind", ["file", "alive"])
+async def test_what_is_not_a_forsaken_socket_is_not_taken_away(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "server.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        if kind == "alive":
+            other.bind(str(path))
+            other.listen()
+        else:
+            path.write_text("kept")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5), served(section(f"unix:{path}")):
+                pass
+
+        assert path.exists()
+
+
+async def test_a_reload_moves_the_server_to_another_address(tmp_path: Path) -> None:
+    path = tmp_path / "server.sock"
+    async with served(OPEN, seen=Seen()) as server:
+        server.server.adopt(section(f"unix:{path}"))
+        async with asyncio.timeout(30):
+            while len(server.said("server_listening")) < 2:
+                await asyncio.sleep(0.01)
+        assert server.server.url is None
+        server.section = section(f"unix:{path}")
+        assert (await server.ask("/-/ready")).status == 200
+
+
+async def test_a_server_that_is_switched_off_lets_go_of_its_address() -> None:
+    async with served(OPEN) as server:
+        server.server.adopt(section("off"))
+        async with asyncio.timeout(30):
+            while server.server.url is not None:
+                await asyncio.sleep(0.01)
