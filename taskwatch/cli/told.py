@@ -15,7 +15,7 @@ from taskwatch.core.grouping import read_group
 from taskwatch.core.route import ROOT, Route
 from taskwatch.engine.ports import WaitingGroup
 from taskwatch.model.alert import OPENING
-from taskwatch.model.delivery import DeliveryState
+from taskwatch.model.delivery import DeliveryState, Reason
 from taskwatch.model.event import LABEL_PREFIX
 from taskwatch.store.rows import DeliveryRow, FailingRow, MessageRow, ToldRow
 from taskwatch.telemetry import printable
@@ -200,10 +200,16 @@ def _turn(told: ToldRow) -> Iterator[str]:
             "  waits", f"for {told.behind}, an earlier event of the same task, to be told first"
         )
     if (failing := told.failing) is not None:
+        name = told.delivery.receiver
+        prospect = (
+            f"it is tried no more until a reload, or taskwatch receiver test {quote(name)}"
+            if failing.last.reason == Reason.GONE
+            else "until it works again it is tried with one at a time"
+        )
         yield from beside(
             "" if told.behind is not None else "  waits",
-            f"{told.delivery.receiver} has been failing since {moment(failing.since)}, last {moment(failing.last.at)} "
-            f"{failing.last.reason}: {failing.last.detail}; until it works again it is tried with one at a time",
+            f"{name} has been failing since {moment(failing.since)}, last {moment(failing.last.at)} "
+            f"{failing.last.reason}: {failing.last.detail}; {prospect}",
         )
 
 

@@ -31,11 +31,21 @@ class Server:
         self._observed: Observed | None = None
         self._listener: Listener | None = None
         self._changed = asyncio.Event()
+        self._opened = asyncio.Event()  # while it listens
 
     @property
     def url(self) -> str | None:
         """Where it is reached over TCP; None: it is not, or not yet."""
         return None if self._listener is None else self._listener.url
+
+    async def opened(self, *, seconds: float) -> bool:
+        """Wait until it listens, for so long at most; tell whether it does."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._opened.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def show(self, observed: "Observed") -> None:
         """Show this daemon from now on."""
@@ -113,6 +123,7 @@ class Server:
                 )
             return found
         self._listener = listener
+        self._opened.set()
         self._log.info("server_listening", listen=str(listen), url=listener.url)
         return None
 
@@ -130,4 +141,5 @@ class Server:
     async def _close(self) -> None:
         if self._listener is not None:
             listener, self._listener = self._listener, None
+            self._opened.clear()
             await listener.close()

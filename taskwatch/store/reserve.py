@@ -43,6 +43,14 @@ class Reserve:
             self._remove()
             self.is_spent = error.errno in _FULL
 
+    def has_room(self) -> bool:
+        """Tell whether the disk has as much again beside it: whether what grows would find room."""
+        try:
+            found = os.statvfs(self._path.parent)
+        except OSError:
+            return False
+        return not self.is_spent and found.f_bavail * found.f_frsize >= BYTES
+
     def spend(self) -> bool:
         """Give the space back to the disk; tell whether there was any left to give."""
         was_spent, self.is_spent = self.is_spent, True

@@ -63,9 +63,11 @@ def require_not_newer(connection: apsw.Connection, path: Path, *, known: int) ->
     """Raise where a newer program made the store: what it means by its tables is not known here."""
     found = version_of(connection)
     if found > known:
+        copies = [path.with_name(f"{path.name}.before-{number}") for number in range(known + 1, found + 1)]
+        copy = next((f"the copy {one.name} that it made" for one in copies if one.exists()), "a backup")
         raise StoreUnusableError(
             f"{path} has version {found}, this taskwatch knows up to {known}; run the newer taskwatch, "
-            f"or restore the copy it made before it changed the store ({path.name}.before-{known + 1})"
+            f"or restore {copy} from before it changed the store"
         )
 
 

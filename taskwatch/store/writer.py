@@ -69,6 +69,10 @@ class Reserve(Protocol):
         """Give the space to the disk; tell whether there was any left to give."""
         ...
 
+    def has_room(self) -> bool:
+        """Tell whether what grows would find room beside it."""
+        ...
+
 
 class Writer:
     """Runs calls on the connection in a thread of its own; awaited from one event loop.
@@ -226,7 +230,9 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - as above
             return self._abandon(calls, error)
         self.commits += 1
-        self.trouble = None
+        # What adds nothing fits where nothing else does: that alone says nothing of a disk that was full.
+        if self.trouble is not None and (any(call.grows for call in calls) or self._reserve.has_room()):
+            self.trouble = None
         return answers
 
     def _attempt(self, call: _Call) -> _Outcome:

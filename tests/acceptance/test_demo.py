@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import shlex
 import signal
 import struct
@@ -12,6 +13,7 @@ import sys
 import termios
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +129,20 @@ def test_piped_it_tells_failures_an_outage_and_an_honest_end_and_its_commands_wo
                 row["data"]["task"]["fail_reason"] for row in rows if row["type"].endswith("task.failed")
             ]
             assert any("checksum mismatch" in reason for reason in reasons)
+
+
+def test_its_status_page_shows_what_it_watches(tmp_path: Path) -> None:
+    with terminal(tmp_path, "--seconds", "0") as shown:
+        shown.until(b"running tasks")
+        shown.until(b"status page")
+        found = re.search(rb"status page\S*\s+(?:\x1b\S+\s*)*(http://127\.0\.0\.1:\d+/)", shown.shown)
+        assert found is not None, shown.shown[-3000:]
+        with urllib.request.urlopen(found[1].decode(), timeout=SECONDS) as answer:  # noqa: S310 - on loopback
+            page = answer.read().decode()
+        shown.process.send_signal(signal.SIGINT)
+        assert shown.ended() == (0, b"")
+
+    assert "shop-prod" in page
 
 
 def test_on_a_terminal_it_draws_frames_and_leaves_only_the_summary(tmp_path: Path) -> None:

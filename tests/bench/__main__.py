@@ -40,6 +40,7 @@ from taskwatch.engine.watch import Watch
 from taskwatch.model.project import Identity, Project
 from taskwatch.runtime.scheduler import Scheduler
 from taskwatch.store.sqlite import SqliteStore, open_store
+from tests.bench import whole
 
 ROWS = 99  # a page of 100 tasks would need a second request to know that it was the last
 AT_ONCE = 16
@@ -236,7 +237,9 @@ def said(name: str, goal: float, mine: Sequence[Cost], theirs: Sequence[Cost]) -
     return result
 
 
-async def bench(*, polls: int, rounds: int, paced_seconds: float, port: int) -> list[dict[str, Any]]:
+async def bench(
+    *, polls: int, rounds: int, paced_seconds: float, idle_seconds: float, port: int
+) -> list[dict[str, Any]]:
     results = []
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -252,6 +255,9 @@ async def bench(*, polls: int, rounds: int, paced_seconds: float, port: int) -> 
             )
             results.append({"name": f"P4 {what} poll", "rows": rows, "goal": expected, "commits": commits})
         results.append(await paced(port, directory, seconds=paced_seconds))
+        results += await asyncio.to_thread(whole.starts, port, directory, rounds=rounds)
+        if idle_seconds:
+            results += await asyncio.to_thread(whole.idle, port, directory, seconds=idle_seconds)
     return results
 
 
@@ -260,6 +266,9 @@ def main() -> None:
     arguments.add_argument("--polls", type=int, default=4000, help="in each round, of each side")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--paced", type=float, default=15.0, help="seconds of the paced part")
+    arguments.add_argument(
+        "--idle", type=float, default=0.0, help="seconds of idling, twice; 0: not measured"
+    )
     arguments.add_argument("--json", type=Path, help="also write the figures to this file")
     chosen = arguments.parse_args()
     telemetry.configure(format_="json", level="warning")
@@ -276,6 +285,7 @@ def main() -> None:
                     polls=chosen.polls,
                     rounds=chosen.rounds,
                     paced_seconds=chosen.paced,
+                    idle_seconds=chosen.idle,
                     port=int(server.stdout.readline()),
                 )
             )

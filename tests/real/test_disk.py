@@ -1,8 +1,5 @@
 """A disk that is full, that fails, or that may not be written, under the real daemon.
 
-The small disk is a tmpfs in a mount namespace of the daemon's own: it goes when the daemon does. It is
-filled and freed through /proc, as an operator would see it.
-
 Not tested because there is nothing of its own to test: a disk that becomes read-only while the store is open
 refuses writes with EIO or EROFS; both end as a failed fsync does.
 """
@@ -20,12 +17,12 @@ import pytest
 from tests.fakes.commands import until
 from tests.fakes.daemon import Daemon
 from tests.fakes.host import need, need_root
+from tests.fakes.small_disk import SmallDisk
 from tests.fakes.watched import Watched, cpu_seconds, lines, pid_of, watched
 from tests.fakes.webhook_sink import accept, answer
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
-SIZE: Final = "16m"
 A_WHILE: Final = 2.0  # seconds, in which nothing must happen
 
 
@@ -33,32 +30,6 @@ A_WHILE: Final = 2.0  # seconds, in which nothing must happen
 async def place(tmp_path: Path) -> AsyncIterator[Watched]:
     async with watched(tmp_path) as place:
         yield place
-
-
-class SmallDisk:
-    """The directory `small` of a place, as the daemon that runs `under` it sees it."""
-
-    def __init__(self, place: Watched, *, meanwhile: str = "true") -> None:
-        need_root()
-        need("unshare", "mount")
-        self.directory = place.directory / "small"
-        self.directory.mkdir()
-        mount = f"mount -t tmpfs -o size={SIZE} none {self.directory} && {meanwhile}"
-        self.under: Final = ("unshare", "-m", "sh", "-c", f'{mount}; exec "$@"', "sh")
-
-    def fill(self, daemon: Daemon) -> None:
-        with suppress(OSError), self._filler(daemon).open("ab", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
-
-    def free(self, daemon: Daemon) -> None:
-        self._filler(daemon).unlink()
-
-    def _filler(self, daemon: Daemon) -> Path:
-        return self.seen_by(daemon, "filler")
-
-    def seen_by(self, daemon: Daemon, file: str) -> Path:
-        return Path(f"/proc/{pid_of(daemon)}/root{self.directory}/{file}")
 
 
 def count(daemon: Daemon, event: str, level: str | None = None) -> int:

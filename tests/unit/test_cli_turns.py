@@ -51,6 +51,18 @@ def test_what_was_never_tried_says_that_its_receiver_fails_since_when_and_with_w
     assert "has been failing" not in page(run), "its own attempts say it"
 
 
+def test_what_waits_for_a_receiver_that_is_paused_says_what_ends_that(after: After) -> None:  # noqa: F811
+    async def happens(scene: Scene) -> None:
+        await scene.tells(HOOK)
+        await scene.fails(1, 62, reason=Reason.GONE)
+        await scene.tells(HOOK, event=OTHER, task=OTHER_TASK)
+
+    told = page(after(happens), OTHER)
+
+    assert "it is tried no more until a reload, or taskwatch receiver test hook" in told
+    assert "one at a time" not in told
+
+
 def test_where_the_receiver_works_nothing_is_said_of_it(after: After) -> None:  # noqa: F811
     async def happens(scene: Scene) -> None:
         await scene.tells(HOOK, event=OTHER, task=OTHER_TASK)

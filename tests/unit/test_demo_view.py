@@ -21,7 +21,7 @@ NOW = datetime(2026, 11, 23, 13, 30, tzinfo=UTC)
 QUIET = Queue(length=0, history=(0, 0), trouble=None, retried=0)
 MOMENT = Moment(
     elapsed=12.3, seconds=40.0, speed=300.0, now=NOW, cloud_now=NOW, received=41, copies=1,
-    url="http://127.0.0.1:4711/", configuration="/var/demo/taskwatch.yaml",
+    url="http://127.0.0.1:4711/", page="http://127.0.0.1:4712", configuration="/var/demo/taskwatch.yaml",
 )  # fmt: skip
 HOSTILE = "gauss\x1b[31m\x07 [bold red]not markup[/] \u202egnp.exe\r\n\x00 :boom: " + "w" * 500
 SIZES = [(72, 20), (80, 24), (120, 40), (250, 70)]

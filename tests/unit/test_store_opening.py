@@ -464,6 +464,17 @@ async def test_a_newer_store_is_refused_with_one_line(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+async def test_a_copy_of_a_newer_program_is_named_as_it_is_and_only_where_there_is_one(path: Path) -> None:
+    await made(path)
+    with edited(path) as connection:
+        connection.pragma("user_version", NEWEST + 3)
+    with unusable(f"version {NEWEST + 3}", "restore a backup"):
+        opened(path)
+    sibling(path, f".before-{NEWEST + 3}").touch()  # it made three steps at once
+    with unusable(f"the copy taskwatch.db.before-{NEWEST + 3}"):
+        opened(path)
+
+
 async def test_a_migration_leaves_a_copy_that_the_older_program_can_use(path: Path) -> None:
     await made(path)
     with edited(path) as connection:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskwatch import telemetry
-from taskwatch.app import build, kinds, opened_store
+from taskwatch.app import build, kinds, opened_store, serving
 from taskwatch.cli.demo.account import Heard, account
 from taskwatch.cli.demo.directory import new_directory
 from taskwatch.cli.demo.ending import Ending
@@ -21,16 +21,19 @@ from taskwatch.cli.demo.summary import conclude, introduction, say_next
 from taskwatch.cli.demo.view import Moment
 from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
+from taskwatch.server.server import Server
 from taskwatch.simulator.receiver import WebhookReceiver
 from taskwatch.simulator.server import SimulatedCloud
 
 PROJECTS: Final = 3
+OPENING_SECONDS: Final = 5.0  # for the page; without it the demo goes on
 TASKS_PER_DAY: Final = 80  # of each project: with the default speed something happens every second
 CONFIGURATION: Final = """\
 # Written by `taskwatch demo`: what taskwatch ran with. Only the cloud is simulated.
 store:
   path: taskwatch.db
 log: {{format: json, level: info}}
+server: {{listen: "127.0.0.1:0"}}   # any port that is free; leave this out: http://127.0.0.1:9720
 credentials:
   simulated: {{type: token, token: {token}, rate: 200/s}}
 defaults:
@@ -71,16 +74,26 @@ async def play(ending: Ending, show: Show, *, seconds: float, seed: int, speed: 
         WebhookReceiver(secret=key, told=told) as receiver,
     ):
         path = _written(new_directory(), cloud, url=receiver.url, key=key)
-        show.introduce(introduction(path, projects=len(cloud.projects), speed=speed, url=receiver.url))
-        stage = Stage(
-            cloud=cloud,
-            receiver=receiver,
-            config=load(path, kinds()),
-            seconds=seconds,
-            speed=speed,
-            began=asyncio.get_running_loop().time(),
-        )
-        await stage.run(show, stop)
+        config = load(path, kinds())
+        with (config.path.parent / "taskwatch.log").open("w") as stream:
+            telemetry.configure(format_=config.log.format, level=config.log.level, stream=stream)
+            async with serving(config) as server:
+                await server.opened(seconds=OPENING_SECONDS)
+                show.introduce(
+                    introduction(
+                        path, projects=len(cloud.projects), speed=speed, url=receiver.url, page=server.url
+                    )
+                )
+                stage = Stage(
+                    cloud=cloud,
+                    receiver=receiver,
+                    server=server,
+                    config=config,
+                    seconds=seconds,
+                    speed=speed,
+                    began=asyncio.get_running_loop().time(),
+                )
+                await stage.run(show, stop)
         show.close()
         stage.conclude(heard)
     say_next(path)
@@ -92,6 +105,7 @@ class Stage:
 
     cloud: SimulatedCloud
     receiver: WebhookReceiver
+    server: Server
     config: Config
     seconds: float
     speed: float
@@ -103,21 +117,19 @@ class Stage:
         story = Story(
             cloud=self.cloud, receiver=self.receiver, speed=self.speed, seconds=self.seconds, says=show.act
         )
-        with (config.path.parent / "taskwatch.log").open("w") as stream:
-            telemetry.configure(format_=config.log.format, level=config.log.level, stream=stream)
-            async with (
-                opened_store(config) as store,
-                build(config, store=store) as app,
-                asyncio.TaskGroup() as group,
-            ):
-                companions = [
-                    group.create_task(show.run(config.store.path, self.moment)),
-                    group.create_task(story.play()),
-                    group.create_task(_limit(stop, self.seconds)),
-                ]
-                await app.run(stop)
-                for companion in companions:
-                    companion.cancel()
+        async with (
+            opened_store(config) as store,
+            build(config, store=store, server=self.server) as app,
+            asyncio.TaskGroup() as group,
+        ):
+            companions = [
+                group.create_task(show.run(config.store.path, self.moment)),
+                group.create_task(story.play()),
+                group.create_task(_limit(stop, self.seconds)),
+            ]
+            await app.run(stop)
+            for companion in companions:
+                companion.cancel()
 
     def moment(self) -> Moment:
         return Moment(
@@ -129,6 +141,7 @@ class Stage:
             received=self.receiver.received,
             copies=self.receiver.copies,
             url=self.receiver.url,
+            page=self.server.url,
             configuration=str(self.config.path),
         )
 

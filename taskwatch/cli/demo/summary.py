@@ -20,11 +20,12 @@ SHOWN_FAILURES: Final = 12
 INDENT: Final = 11
 
 
-def introduction(path: Path, *, projects: int, speed: float, url: str) -> str:
+def introduction(path: Path, *, projects: int, speed: float, url: str, page: str | None) -> str:
     return (
         f"A simulated cloud ({counted(projects, 'project')}, {speed:g} times as fast as real time), taskwatch, and a webhook\n"
         f"receiver at {url} that verifies each signature, and breaks for a while.\n"
         f"taskwatch runs with {path}; Ctrl-C ends it.\n"
+        + ("" if page is None else f"Its status page is {page}/ in your browser.\n")
     )
 
 

@@ -44,6 +44,7 @@ class Moment:
     received: int
     copies: int
     url: str
+    page: str | None  # where the status page is
     configuration: str
 
 
@@ -66,6 +67,7 @@ def _foot(moment: Moment) -> list[RenderableType]:
     total = f" of {_clock(moment.seconds)}" if moment.seconds else ""
     return [
         _line(("configuration  ", "dim"), printable(moment.configuration)),
+        *([] if moment.page is None else [_line(("status page    ", "dim"), f"{moment.page}/")]),
         _pair(
             Text.assemble(
                 _clock(moment.elapsed) + total, (f"  the cloud lives {moment.speed:g} times as fast", "dim")
