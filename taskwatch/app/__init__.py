@@ -20,6 +20,7 @@ from taskwatch.engine.budget import Budget
 from taskwatch.engine.lane import Lane, Supply
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.ports import AlertBook, Ledger, NoAlerts, Notifier, TaskSource
+from taskwatch.engine.tally import LoginState, Tally
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreHeldError
 from taskwatch.model.delivery import Message
@@ -52,7 +53,7 @@ async def watch(config: Config, *, wait: bool = False) -> None:
     stop, hang_up = asyncio.Event(), asyncio.Event()
     systemd = Systemd.from_environment(os.environ)
     with stopped_by_signals(stop), reloaded_by_signal(hang_up):
-        async with _serving(config) as server:
+        async with serving(config) as server:
             starting = asyncio.create_task(_keep_starting(systemd))
             try:
                 store = await _stand_by(config, stop, for_holder=wait)
@@ -68,7 +69,7 @@ async def watch(config: Config, *, wait: bool = False) -> None:
 
 
 @asynccontextmanager
-async def _serving(config: Config) -> AsyncIterator[Server]:
+async def serving(config: Config) -> AsyncIterator[Server]:
     """Serve from before the store is open until after it is closed: whoever asks is told."""
     server = Server(config.server, clock=SystemClock(), log=telemetry.logger())
     task = asyncio.create_task(server.run(), name="server")
@@ -245,13 +246,22 @@ class _Parts:
             ledger=self._store,
             told=lambda _: daemon.wake(),
             clock=self._clock,
+            tally=daemon.tally,
         )
         return Watch(
-            poller=poller, credential=project.credential, clock=self._clock, log=self._log, edge=daemon.edge
+            poller=poller,
+            credential=project.credential,
+            clock=self._clock,
+            log=self._log,
+            edge=daemon.edge,
+            tally=daemon.tally,
         )
 
     def budget(self, project: WatchedProject, config: Config) -> Budget:
         return self._clouds.budget(project, config)
+
+    def logins(self, config: Config) -> Mapping[str, LoginState]:
+        return self._clouds.logins(config)
 
     def notifier(self, options: ReceiverOptions) -> Notifier:
         return open_notifier(options, clock=self._clock, log=self._log, alerts=self._store)
@@ -283,6 +293,7 @@ class _Parts:
             clock=self._clock,
             rng=random.Random(),  # noqa: S311  (jitter, not a secret)
             log=self._log,
+            tally=daemon.tally,
         )
 
 
@@ -294,6 +305,7 @@ def _poller(
     ledger: Ledger,
     told: Callable[[Sequence[Event]], None],
     clock: Clock,
+    tally: Tally | None = None,
 ) -> Poller:
     return Poller(
         project=project.project,
@@ -303,4 +315,5 @@ def _poller(
         routing=config.routing,
         clock=clock,
         told=told,
+        tally=tally,
     )

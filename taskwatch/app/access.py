@@ -86,6 +86,16 @@ class Access:
             self._logins[key] = self._new_login(project_id, transport)
         return self._logins[key]
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it was refused since it was accepted last."""
+        return self._account.is_refused
+
+    def expires_in(self, project_id: str, transport: Transport) -> float | None:
+        """Return the seconds until the token for a project expires; None: there is none, or its end is not known."""
+        login = self._logins.get((project_id, transport))
+        return login.expires_in if isinstance(login, RenewedLogin | CloudLogin) else None
+
     async def projects(self, transport: Transport) -> tuple[VisibleProject, ...]:
         """List the projects that this credential can see. Raises CloudError."""
         iam = await self._iam(transport)

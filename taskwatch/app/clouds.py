@@ -3,7 +3,8 @@
 It outlives a reload: a login that is configured as before keeps its tokens, a rate its pause.
 """
 
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import assert_never
 
@@ -32,6 +33,7 @@ from taskwatch.config.schema import (
     TokenCredential,
 )
 from taskwatch.engine.budget import Budget
+from taskwatch.engine.tally import LoginState
 from taskwatch.secret import Secret
 from taskwatch.telemetry import Logger
 from taskwatch.tls import TlsPool, Trust
@@ -128,6 +130,24 @@ class Clouds:
             log=self._log,
         )
         return access
+
+    def logins(self, config: Config) -> Mapping[str, LoginState]:
+        """Return how each credential stands that is in use. Tokens that no project needs any more do not count."""
+        left: dict[str, list[float]] = defaultdict(list)
+        for project in config.projects:
+            access = self._accesses.get(project.credential)
+            if access is None:
+                continue
+            seconds = access.expires_in(project.project.identity.project_id, self.transport(project))
+            if seconds is not None:
+                left[project.credential].append(seconds)
+        return {
+            name: LoginState(
+                expires_in_seconds=min(left.get(name, ()), default=None), is_refused=access.is_refused
+            )
+            for name, access in self._accesses.items()
+            if name in config.credentials
+        }
 
     async def settle(self, config: Config) -> None:
         """Let go of what this configuration has no use for: logins of credentials that went or changed, their rates."""

@@ -9,7 +9,7 @@ from taskwatch.clock import Clock
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.template import LetterTemplate
 from taskwatch.core.events import receiver_test_event
-from taskwatch.core.letters import contents_of, facts, letter_of
+from taskwatch.core.letters import contents_of, facts
 from taskwatch.core.route import Routing
 from taskwatch.engine.groups import Groups
 from taskwatch.engine.lane import Supply
@@ -63,7 +63,8 @@ async def sample(options: ReceiverOptions, *, renderer: Renderer, at: datetime, 
     body = event.body
     if options.writes_to_people:
         contents = contents_of(event.body)
-        letter = await _letters(options, renderer, log).filled_in(contents, letter_of(contents))
+        letters = _letters(options, renderer, log)
+        letter = await letters.filled_in(contents, letters.built_in(contents))
         body = written(letter)
     elif isinstance(options, WebhookOptions) and options.template is not None:
         text = await renderer.render(options.template.source, facts(contents_of(event.body)))
@@ -72,7 +73,13 @@ async def sample(options: ReceiverOptions, *, renderer: Renderer, at: datetime, 
 
 
 def _letters(options: ReceiverOptions, renderer: Renderer, log: Logger) -> Letters:
-    return Letters(receiver=options.name, sources=_sources(options.template), renderer=renderer, log=log)
+    return Letters(
+        receiver=options.name,
+        sources=_sources(options.template),
+        renderer=renderer,
+        log=log,
+        status_page=options.status_page,
+    )
 
 
 def _sources(template: object) -> Sources:

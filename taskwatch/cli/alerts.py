@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from taskwatch.cli.options import DurationType, config_option, footing
-from taskwatch.cli.output import age, counted, few, print_json, print_table
+from taskwatch.cli.output import few, print_json, print_table
 from taskwatch.cli.page import moment
 from taskwatch.cli.query import filters, found, instance_option, name_option, type_option
+from taskwatch.report.words import age, counted
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
     from taskwatch.store.reader import StoreReader
     from taskwatch.store.rows import AlertRow
 
-SHORTEST: Final = 60.0  # seconds for which one says to have something
-LONGEST: Final = 365 * 86400.0
 CANDIDATES: Final = 5  # shown of an ambiguous beginning
 
 _jobs = click.argument("job_ids", nargs=-1, required=True, metavar="JOB_ID...")
@@ -39,30 +38,10 @@ def alerts(config: Path | None, as_json: bool, **chosen: Any) -> None:
 
 
 def _print(rows: "Sequence[AlertRow]", now: datetime, *, as_json: bool) -> None:
+    from taskwatch.report.rows import Alert, holder
+
     if as_json:
-        print_json(
-            {
-                "event_id": row.event_id,
-                "type": row.type,
-                "severity": row.severity,
-                "summary": row.summary,
-                "since": row.since,
-                "project": row.project,
-                "subject": row.subject,
-                "job_id": None if row.task is None else row.task.job_id,
-                "name": None if row.task is None else row.task.name,
-                "instance_id": None if row.task is None else row.task.instance.id,
-                "instance_name": None if row.task is None else row.task.instance.name,
-                "status": None if row.task is None else row.task.status,
-                "acknowledged": _holder(row, now) is not None,
-                "acknowledged_at": row.acknowledged_at,
-                "acknowledged_by": row.acknowledged_by,
-                "acknowledged_until": row.acknowledged_until,
-                "comment": row.acknowledgement,
-                "held_by": row.held_by,
-            }
-            for row in rows
-        )
+        print_json(Alert.of(row, now).shown() for row in rows)
         return
     print_table(
         ("FOR", "SEVERITY", "ALERT", "PROJECT", "HAS IT", "SUMMARY", "JOB ID"),
@@ -72,7 +51,7 @@ def _print(rows: "Sequence[AlertRow]", now: datetime, *, as_json: bool) -> None:
                 row.severity,
                 row.type.removeprefix("taskwatch."),
                 row.project,
-                _holder(row, now) or _silence(row),
+                holder(row, now) or _silence(row),
                 row.summary,
                 None if row.task is None else row.task.job_id,
             )
@@ -82,12 +61,6 @@ def _print(rows: "Sequence[AlertRow]", now: datetime, *, as_json: bool) -> None:
         spare=("SEVERITY", "PROJECT", "ALERT"),
         whole=("JOB ID",),
     )
-
-
-def _holder(row: "AlertRow", now: datetime) -> str | None:
-    """Return who has said to have it, unless that was for a time which is over."""
-    is_over = row.acknowledged_until is not None and row.acknowledged_until <= now
-    return None if is_over or row.acknowledged_by is None else row.acknowledged_by.split(" (")[0]
 
 
 def _silence(row: "AlertRow") -> str | None:
@@ -106,10 +79,11 @@ def ack(job_ids: tuple[str, ...], comment: str | None, seconds: float | None, co
     JOB_ID may be cut while the alerts of no other task begin so.
     Nobody is told of it, and nothing else changes.
     """
+    from taskwatch.model.alert import LONGEST_HOLD, SHORTEST_HOLD
     from taskwatch.store.desk import Desk
     from taskwatch.store.operations import operator
 
-    if seconds is not None and not SHORTEST <= seconds <= LONGEST:
+    if seconds is not None and not SHORTEST_HOLD <= seconds <= LONGEST_HOLD:
         raise click.BadParameter("write 1m to 365d, as 4h, or leave it out", param_hint="--for")
     store = footing(config).store.path
     wanted = _meant(store, job_ids)

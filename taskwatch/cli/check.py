@@ -9,8 +9,8 @@ from taskwatch.cli.options import config_option, loaded
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
+    from taskwatch.config.serving import Server
     from taskwatch.core.cadence import Cadence
-
 
 NOT_WORKING = 3  # the exit code
 
@@ -71,7 +71,8 @@ async def _examine(config: "Config") -> int:
 
 
 def _describe(config: "Config") -> None:
-    from taskwatch.cli.output import counted, print_table
+    from taskwatch.cli.output import print_table
+    from taskwatch.report.words import counted
     from taskwatch.telemetry import printable
 
     projects, receivers = (
@@ -89,6 +90,13 @@ def _describe(config: "Config") -> None:
     told = ", ".join(f"{receiver.name} ({receiver.type})" for receiver in config.receivers)
     click.echo(f"told: {printable(told)}")
     click.echo(f"kept in: {printable(str(config.store.path))}")
+    click.echo(f"shown at: {printable(_where(config.server))}")
+
+
+def _where(server: "Server") -> str:
+    if server.listen is None:
+        return "nowhere"
+    return f"{server.listen}, to all who have the token" if server.token is not None else str(server.listen)
 
 
 def _every(interval: "Cadence") -> str:

@@ -9,8 +9,9 @@ import click
 from click.core import ParameterSource
 
 from taskwatch.cli.options import Footing, config_option, footing
-from taskwatch.cli.output import counted, print_json, print_table
+from taskwatch.cli.output import print_json, print_table
 from taskwatch.cli.query import SHORT_ID, filters, found, type_option
+from taskwatch.report.words import counted
 
 if TYPE_CHECKING:
     from taskwatch.store.rows import DeliveryRow
@@ -47,28 +48,9 @@ def deliveries(config: Path | None, as_json: bool, **chosen: Any) -> None:
 
 def _print(rows: "Sequence[DeliveryRow]", where: Footing, *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "event_id": row.event_id,
-                "type": row.type,
-                "project": row.project,
-                "subject": row.subject,
-                "receiver": row.receiver,
-                "route": row.path,
-                "state": row.state,
-                "attempts": row.attempts,
-                "replay": row.replay,
-                "first_attempt_at": row.first_attempt_at,
-                "last_attempt_at": row.last_attempt_at,
-                "done_at": row.done_at,
-                "reason": row.last_reason,
-                "detail": row.last_detail,
-                "why": row.why,
-                "held_by": row.held_by,
-                "message": row.message,
-            }
-            for row in rows
-        )
+        from taskwatch.report.rows import Delivery
+
+        print_json(Delivery.of(row).shown() for row in rows)
         return
     people = _people(rows, where)
     print_table(

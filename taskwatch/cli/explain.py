@@ -101,8 +101,9 @@ def _meant(reader: "StoreReader", written: str) -> "EventId | ToldIn":
 
 def _told_of(message: "ToldIn") -> str:
     """Say what a message is, to somebody who took it for an event. Not printable yet."""
-    from taskwatch.cli.output import counted, few
+    from taskwatch.cli.output import few
     from taskwatch.cli.query import SHORT_ID
+    from taskwatch.report.words import counted
 
     to = few(message.receivers)
     if not message.events:

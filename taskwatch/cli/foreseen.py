@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from taskwatch.cli.output import age, print_json, print_table
+from taskwatch.cli.output import print_json, print_table
 from taskwatch.cli.page import moment
 from taskwatch.cli.query import SHORT_ID
+from taskwatch.report.words import age
 from taskwatch.telemetry import printable
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """What kept an event from being told, or did not: silences, and windows of the configuration."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime
 
 from taskwatch.cli.page import hanging, moment
 from taskwatch.cli.tree import refusal
@@ -42,19 +41,6 @@ def rows(
         for hush in hushes
         if hush.is_in_force(event.time) or str(hush) in holding
     ]
-
-
-def row_of(hush: Hush, now: datetime) -> dict[str, object]:
-    """Return a silence or a window as `silence list` shows it."""
-    return {
-        "silence": hush.id if isinstance(hush, Silence) else None,
-        "mute": hush.name if isinstance(hush, Mute) else None,
-        "in_force": hush.is_in_force(now),
-        **dict.fromkeys(("matchers", "begins_at", "ends_at", "weekly", "timezone")),
-        "by": "the configuration",
-        "comment": None,
-        **_said(hush),
-    }
 
 
 def _row(hush: Hush, attributes: Mapping[str, str]) -> dict[str, object]:

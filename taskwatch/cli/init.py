@@ -85,8 +85,8 @@ def _require_room(config: Path) -> None:
 async def _discovered(starter: "Starter") -> "Starter":
     from taskwatch import telemetry
     from taskwatch.app.discovery import discover
-    from taskwatch.cli.output import counted
     from taskwatch.clock import SystemClock
+    from taskwatch.report.words import counted
 
     telemetry.configure(format_="auto", level="error")  # what goes wrong is this command's to say
     discovery = await discover(starter, clock=SystemClock(), log=telemetry.logger())
@@ -144,7 +144,8 @@ def _write(config: Path, starter: "Starter") -> None:
 
 
 def _report(config: Path, starter: "Starter") -> None:
-    from taskwatch.cli.output import counted, few
+    from taskwatch.cli.output import few
+    from taskwatch.report.words import counted
     from taskwatch.telemetry import printable
 
     watched = [project for project in starter.projects if project.endpoint is not None]

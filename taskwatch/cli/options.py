@@ -80,7 +80,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _warn(file: Path, store: Path, mistakes: int) -> None:
-    from taskwatch.cli.output import counted
+    from taskwatch.report.words import counted
     from taskwatch.telemetry import printable
 
     said = f"{file} has {counted(mistakes, 'mistake')} (taskwatch check lists them); going on with its store {store}"

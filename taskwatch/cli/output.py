@@ -112,21 +112,7 @@ def _plain(value: object) -> str:
     raise TypeError(f"{type(value).__name__} has no place in JSON")
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return the number with its noun: 1 task, 2 tasks. The plural is given where an s does not make it."""
-    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
-
-
 def few(names: Sequence[str], *, shown: int = 5) -> str:
     """Return the names in one line, the first few of many: a, b, c and 17 more."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
-
-
-def age(since: datetime, now: datetime) -> str:
-    """Return how long ago, in the two words people use: 3 s, 12 min, 5 h, 8 d."""
-    seconds = max(0, int((now - since).total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"

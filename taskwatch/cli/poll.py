@@ -67,9 +67,9 @@ def poll(config: Path | None, names: tuple[str, ...], dry_run: bool, as_json: bo
 
 def _ask(where: Footing, names: "Sequence[str]", as_json: bool) -> int:
     """Let the running daemon poll, and tell what came of it."""
-    from taskwatch.cli.output import counted
     from taskwatch.cli.request import ask
     from taskwatch.model.operation import Action
+    from taskwatch.report.words import counted
     from taskwatch.store.reader import StoreReader
     from taskwatch.telemetry import printable
 
@@ -153,8 +153,8 @@ async def _each(watches: "Sequence[Watch]", as_json: bool, *, commits: bool) -> 
     """Poll all at once, print in the order of the configuration; return the exit code."""
     import asyncio
 
-    from taskwatch.cli.output import counted
     from taskwatch.errors import CloudError
+    from taskwatch.report.words import counted
     from taskwatch.telemetry import printable
 
     results = await asyncio.gather(

@@ -4,7 +4,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from taskwatch.cli.options import Footing, config_option, footing
-from taskwatch.cli.output import age, few, print_json, print_table
+from taskwatch.cli.output import few, print_json, print_table
+from taskwatch.report.words import age
 
 if TYPE_CHECKING:
     from taskwatch.report.standing import Daemon, Standing
@@ -98,24 +98,9 @@ def tasks(config: Path | None, as_json: bool, **chosen: Any) -> None:
 
 def _print_tasks(rows: "Sequence[TaskRow]", now: datetime, *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            {
-                "project": row.project,
-                "job_id": row.task.job_id,
-                "name": row.task.name,
-                "status": row.task.status,
-                "progress": row.task.progress,
-                "fail_reason": row.task.fail_reason,
-                "created_at": row.task.created_at,
-                "ended_at": row.task.ended_at,
-                "instance_id": row.task.instance.id,
-                "instance_name": row.task.instance.name,
-                "instance_status": row.task.instance.status,
-                "revision": row.revision,
-                "gone": row.is_gone,
-            }
-            for row in rows
-        )
+        from taskwatch.report.rows import Task
+
+        print_json(Task.of(row).shown() for row in rows)
         return
     print_table(
         ("STATUS", "PROGRESS", "TASK", "INSTANCE", "PROJECT", "AGO", "TOOK", "JOB ID", "REASON"),
@@ -189,7 +174,9 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
     if remark is not None:
         click.echo(remark, err=True)
     if as_json:
-        print_json(asdict(row) for row in rows)
+        from taskwatch.report.rows import Project
+
+        print_json(Project.of(row).shown() for row in rows)
         return
     print_table(
         ("PROJECT", "STATE", "READ", "EVERY", "NEXT", "RUNNING", "TASKS", "HOST", "TROUBLE"),

@@ -10,15 +10,15 @@ import click
 
 from taskwatch.cli.guide import GuidingGroup
 from taskwatch.cli.options import DurationType, config_option, footing
-from taskwatch.cli.output import counted, few, print_json, print_table
+from taskwatch.cli.output import few, print_json, print_table
 from taskwatch.cli.page import moment
+from taskwatch.report.words import counted
 
 if TYPE_CHECKING:
     from taskwatch.config.configuration import Config
     from taskwatch.core.matchers import Matcher
     from taskwatch.core.quiet import Mute, Silence
 
-LONGEST: Final = timedelta(days=365)
 LAST_NUMBER: Final = 2**63 - 1  # that SQLite knows
 ADD_EXAMPLE: Final = """taskwatch silence add 'project = "prod"' --for 2h --comment upgrade"""
 
@@ -30,6 +30,7 @@ class _Ahead(click.ParamType[datetime]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         from taskwatch.config.fields import parse_duration
+        from taskwatch.core.quiet import LONGEST
 
         if isinstance(value, datetime):
             return value
@@ -100,9 +101,9 @@ def add(
 def _add(store: Path, wanted: "Silence", matchers: Sequence[str], *, as_json: bool) -> None:
     added = _added(store, wanted, matchers)
     if as_json:
-        from taskwatch.cli.hush import row_of
+        from taskwatch.report.rows import Hush
 
-        print_json([row_of(added, wanted.begins_at)])
+        print_json([Hush.of(added, wanted.begins_at).shown()])
     else:
         click.echo(f"{added} holds back what matches until {moment(wanted.ends_at)}")
 
@@ -118,23 +119,19 @@ def _warn_of_nothing(matchers: "Sequence[Matcher]", config: "Config | None") -> 
 
 
 def _parsed(texts: Sequence[str]) -> "tuple[Matcher, ...]":
-    from taskwatch.core.matchers import MatcherError, Operator, parse_matcher
-    from taskwatch.core.quiet import takes_everything
+    from taskwatch.core.matchers import MatcherError, Operator
+    from taskwatch.core.quiet import SilenceError, matchers_of
 
     for text in texts:
         _require_utf8(text, "MATCHER")
     try:
-        matchers = tuple(parse_matcher(text) for text in texts)
+        return matchers_of(texts)
     except MatcherError as error:
         taken_apart = set(texts) & set(Operator)
         hint = "; the shell took it apart: put each matcher in single quotes" if taken_apart else ""
         raise click.UsageError(f"{error}{hint}") from None
-    if takes_everything(matchers):
-        raise click.UsageError(
-            "these matchers match also an event of which nothing is known, so most likely too much; add one that "
-            """does not, as 'project = "prod"', or 'type =~ ".+"' if you mean it"""
-        )
-    return matchers
+    except SilenceError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _require_utf8(text: str, what: str) -> None:
@@ -146,18 +143,18 @@ def _require_utf8(text: str, what: str) -> None:
 
 
 def _end(now: datetime, seconds: float | None, until: datetime | None) -> datetime:
+    from taskwatch.core.quiet import LONGEST, SilenceError, require_end
+
     if seconds is not None and until is not None:
         raise click.UsageError("--for and --until both say when it ends; give one of them")
     if seconds is not None:
         until = now + min(timedelta(seconds=seconds), 2 * LONGEST)
     if until is None:
         raise click.UsageError("say when it ends: --for 4h, or --until 2026-11-24T06:00Z")
-    if until <= now:
-        raise click.UsageError(f"a silence that ends at {moment(until)} is over; write a time to come")
-    if until - now > LONGEST:
-        raise click.UsageError(
-            "a silence lasts 365d at most; what nobody is ever to be told of, leave out of the routes of the configuration"
-        )
+    try:
+        require_end(until, now=now)
+    except SilenceError as error:
+        raise click.UsageError(str(error)) from None
     return until
 
 
@@ -190,9 +187,9 @@ def list_(everything: bool, as_json: bool, config: Path | None) -> None:
     if where.config is not None:
         hushes += where.config.mutes
     if as_json:
-        from taskwatch.cli.hush import row_of
+        from taskwatch.report.rows import Hush
 
-        print_json(row_of(hush, now) for hush in hushes)
+        print_json(Hush.of(hush, now).shown() for hush in hushes)
         return
     print_table(
         ("NUMBER", "STATE", "ENDS", "MATCHERS", "BY", "COMMENT"),

@@ -101,7 +101,7 @@ def init(config: Path | None) -> None:
 
 
 def _describe(found: "Inspection", path: Path, *, is_held: bool) -> None:
-    from taskwatch.cli.output import counted
+    from taskwatch.report.words import counted
     from taskwatch.telemetry import printable
 
     marker = (

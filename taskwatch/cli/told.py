@@ -7,7 +7,7 @@ from shlex import quote
 from typing import Final
 
 from taskwatch.cli import hush
-from taskwatch.cli.output import coloured, counted
+from taskwatch.cli.output import coloured
 from taskwatch.cli.page import beside, moment
 from taskwatch.cli.query import SHORT_ID
 from taskwatch.config.configuration import Config
@@ -17,6 +17,7 @@ from taskwatch.engine.ports import WaitingGroup
 from taskwatch.model.alert import OPENING
 from taskwatch.model.delivery import DeliveryState, Reason
 from taskwatch.model.event import LABEL_PREFIX
+from taskwatch.report.words import counted
 from taskwatch.store.rows import DeliveryRow, FailingRow, MessageRow, ToldRow
 from taskwatch.telemetry import printable
 

@@ -189,6 +189,7 @@ def resolve(
         credentials |= part.credentials
     receivers = tuple(receiver for part in parts for receiver in part.receivers)
     receivers = receivers or (kinds["log"](name=IMPLIED_RECEIVER, type="log"),)
+    receivers = tuple(receiver.linked_to(main.server.external_url) for receiver in receivers)
     defaults = [main.defaults, *(_merged(main.defaults, part.defaults) for part in included)]
     projects = [
         _project(_merged(inherited, entry), entry, only=next(iter(credentials)))

@@ -49,7 +49,8 @@ def renamed_receivers(old: Config, new: Config) -> dict[str, str]:
         if name in after:
             continue
         for candidate in came:
-            if receiver.model_copy(update={"name": candidate.name}) == candidate:
+            renamed_only = receiver.model_copy(update={"name": candidate.name})
+            if renamed_only.linked_to(candidate.status_page) == candidate:  # the link is the server's
                 renamed[name] = candidate.name
                 came.remove(candidate)
                 break

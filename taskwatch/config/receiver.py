@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, PlainValidator, PrivateAttr, WithJsonSchema, model_validator
 
 from taskwatch.config.fields import Duration, Name, RateOrOff, Switch, between, is_off
 from taskwatch.config.section import Section, default
@@ -47,6 +47,18 @@ class ReceiverOptions(Section):
     rate: RateOrOff = default(None, "attempts in a time, at most, as 30/m; off")
     template: NoTemplate = None
     send_resolved: Switch = default(True, "tell also that an alert is over, or that something works again")
+    _status_page: str | None = PrivateAttr(None)
+
+    @property
+    def status_page(self) -> str | None:
+        """Where people find the daemon's page, for links to it: the server's external_url, no key of a receiver."""
+        return self._status_page
+
+    def linked_to(self, status_page: str | None) -> Self:
+        """Return the same with links to this page; None: with none."""
+        linked = self.model_copy()
+        linked._status_page = status_page  # noqa: SLF001 - of the same class
+        return linked
 
 
 class LetterOptions(ReceiverOptions):

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -120,16 +121,29 @@ def reminder_id(receiver: str, events: Sequence[EventId], *, after: int) -> Even
     return content_id("reminder", receiver, after, *events)
 
 
-def letter_of(contents: Contents) -> Letter:
-    """Write it in the built-in words."""
+def page_of(event: Mapping[str, Any], status_page: str) -> str:
+    """Return the address of the page of the task that the event is about, else that of all."""
+    task = event["data"].get("task")
+    if task is None or event["type"] == EventType.RECEIVER_TEST:  # whose task is none
+        return f"{status_page}/"
+    return f"{status_page}/tasks/{quote(task['job_id'], safe='')}"
+
+
+def letter_of(contents: Contents, *, status_page: str | None = None) -> Letter:
+    """Write it in the built-in words. It ends with a link where there is a page to look at."""
+    link = None if status_page is None else _link(contents, status_page)
     return Letter(
         subject=_subject(contents),
-        text="\n".join(_text(contents)) + "\n",
-        html="".join(_html(contents)),
+        text="\n".join([*_text(contents), *(() if link is None else ("", link))]) + "\n",
+        html="".join(_html(contents, link)),
         severity=contents.severity,
         at=contents.at,
         thread=contents.thread,
     )
+
+
+def _link(contents: Contents, status_page: str) -> str:
+    return page_of(contents.events[0], status_page) if contents.total == 1 else f"{status_page}/"
 
 
 def _subject(contents: Contents) -> str:
@@ -321,7 +335,7 @@ def _quoted(text: str) -> str:
     )
 
 
-def _html(contents: Contents) -> Iterator[str]:
+def _html(contents: Contents, link: str | None) -> Iterator[str]:
     yield f'<div style="{_FONT}">'
     if contents.is_reminder:
         yield f"<p>{REMINDER}</p>"
@@ -348,6 +362,8 @@ def _html(contents: Contents) -> Iterator[str]:
             (word, f"<code>{_escaped(command)}</code>") for word, command in _next(contents.events[0])
         )
         yield _table(commands, is_html=True)
+    if link is not None:
+        yield f'<p><a href="{html.escape(link)}">{html.escape(link)}</a></p>'
     yield "</div>"
 
 

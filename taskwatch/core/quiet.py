@@ -8,13 +8,14 @@ Invariants:
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from taskwatch.core.matchers import Matcher
+from taskwatch.core.matchers import Matcher, parse_matcher
 
 DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+LONGEST: Final = timedelta(days=365)  # of a silence
 _DAY_MINUTES: Final = 24 * 60
 _SPAN: Final = re.compile(r"(\w+) (\d\d):(\d\d) ?- ?(\w+) (\d\d):(\d\d)")
 
@@ -99,6 +100,32 @@ def held_by(
 def takes_everything(matchers: Sequence[Matcher]) -> bool:
     """Tell whether they match an event of which nothing is known: then most likely they match too much."""
     return _all_match(matchers, {})
+
+
+class SilenceError(ValueError):
+    """No silence can be set like this; says what to write."""
+
+
+def matchers_of(texts: Sequence[str]) -> tuple[Matcher, ...]:
+    """Read the matchers of a silence. Raises MatcherError, or SilenceError where they match too much."""
+    matchers = tuple(parse_matcher(text) for text in texts)
+    if takes_everything(matchers):
+        raise SilenceError(
+            "these matchers match also an event of which nothing is known, so most likely too much; add one that "
+            """does not, as 'project = "prod"', or 'type =~ ".+"' if you mean it"""
+        )
+    return matchers
+
+
+def require_end(ends_at: datetime, *, now: datetime) -> None:
+    """Refuse an end that a silence cannot have. Raises SilenceError."""
+    if ends_at <= now:
+        written = f"{ends_at.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
+        raise SilenceError(f"a silence that ends at {written} is over; write a time to come")
+    if ends_at - now > LONGEST:
+        raise SilenceError(
+            "a silence lasts 365d at most; what nobody is ever to be told of, leave out of the routes of the configuration"
+        )
 
 
 def _all_match(matchers: Sequence[Matcher], attributes: Mapping[str, str]) -> bool:

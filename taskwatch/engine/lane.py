@@ -24,10 +24,12 @@ from taskwatch.engine.attempt import try_once
 from taskwatch.engine.breaker import Breaker
 from taskwatch.engine.ports import DeliveryError, Gatherer, Notifier, Outbox
 from taskwatch.engine.queue import Item, Queue
+from taskwatch.engine.tally import Tally
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import (
     Dead,
     Delivered,
+    DeliveryState,
     Message,
     Outcome,
     Reason,
@@ -79,8 +81,12 @@ class Lane:
         rng: random.Random,
         log: Logger,
         gatherer: Gatherer | None = None,
+        tally: Tally | None = None,
     ) -> None:
-        """`gatherer` makes the messages that the outbox has, where it has not single events."""
+        """`gatherer` makes the messages that the outbox has, where it has not single events.
+
+        What becomes of attempts is counted in `tally`.
+        """
         self.receiver = receiver
         self._notifier = notifier
         self._outbox = outbox
@@ -89,6 +95,7 @@ class Lane:
         self._clock = clock
         self._rng = rng
         self._log = log.bind(receiver=receiver)
+        self._tally = tally or Tally()
         self._wake = asyncio.Event()
         self._has_more = True  # the store may hold pending deliveries that are not in memory
         self._stopping = False
@@ -354,6 +361,7 @@ class Lane:
         if failure is None:
             self._succeeded()
             return Delivered()
+        self._tally.failures[self.receiver, failure.reason] += 1
         self._failed(item, failure, now)
         if item.poisoned >= POISONED:
             return _dead(item, failure, "poison")
@@ -418,10 +426,12 @@ class Lane:
             case Retry():
                 self._queue.put_back(item)
             case Delivered():
+                self._tally.deliveries[self.receiver, DeliveryState.DELIVERED] += 1
                 self._log.debug("delivered", event_id=item.queued.event_id, attempt=item.attempts)
                 self._queue.finish(item)
                 self._gather_at = 0.0  # what waited for this message may be told now
             case Dead():
+                self._tally.deliveries[self.receiver, DeliveryState.DEAD] += 1
                 self._log.error(
                     "delivery_dead",
                     event_id=item.queued.event_id,

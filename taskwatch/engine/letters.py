@@ -26,8 +26,18 @@ class Sources:
 class Letters:
     """Writes the letters of one receiver."""
 
-    def __init__(self, *, receiver: str, sources: Sources, renderer: Renderer, log: Logger) -> None:
+    def __init__(
+        self,
+        *,
+        receiver: str,
+        sources: Sources,
+        renderer: Renderer,
+        log: Logger,
+        status_page: str | None = None,
+    ) -> None:
+        """`status_page` is where people find the daemon's page: the built-in words end with a link to it."""
         self._sources = sources
+        self._status_page = status_page
         self._renderer = renderer
         self._log = log.bind(receiver=receiver)
         self._has_failed = False
@@ -39,7 +49,7 @@ class Letters:
 
     async def write(self, contents: Contents) -> Letter:
         """Write a letter; never fails."""
-        letter = letter_of(contents)
+        letter = self.built_in(contents)
         if self._sources == Sources() or not self._is_trusted:
             return letter
         try:
@@ -51,6 +61,10 @@ class Letters:
         else:
             self._has_failed = False
         return letter
+
+    def built_in(self, contents: Contents) -> Letter:
+        """Return the letter in the built-in words."""
+        return letter_of(contents, status_page=self._status_page)
 
     async def filled_in(self, contents: Contents, letter: Letter) -> Letter:
         """Return the letter with what the templates make. Raises TemplateFailedError.

@@ -26,7 +26,8 @@ from taskwatch.engine.incremental import Course
 from taskwatch.engine.operate import resolution
 from taskwatch.engine.ports import Ask, Ledger, PollRecord, ProjectState, StaleStateError, TaskSource
 from taskwatch.engine.recording import Recording, Told, ends_told, reading_after
-from taskwatch.model.event import Event, Severity
+from taskwatch.engine.tally import Tally
+from taskwatch.model.event import Event, Reading, Severity, Transition
 from taskwatch.model.project import Listing, Project
 from taskwatch.model.task import Known, Task
 
@@ -66,6 +67,7 @@ class _Memory:
 
     state: ProjectState
     name: str  # under which the store knows the project
+    recorded_at: float | None = None  # the last complete reading on record when the store was asked: monotonic
     read_at: tuple[datetime, float] | None = None  # the last complete reading of this run: wall, monotonic
     absences: Mapping[str, Absence] = field(default_factory=dict)
     shrinks: bool = False
@@ -106,8 +108,9 @@ class Poller:
         routing: Routing,
         clock: Clock,
         told: Callable[[Sequence[Event]], None],
+        tally: Tally | None = None,
     ) -> None:
-        """`told` is called after each commit that recorded events; it must not block."""
+        """`told` is called after each commit that recorded events; it must not block. `tally` counts them."""
         self.project = project
         self.rules = rules
         self.stretched = 1.0  # the factor by which intervals are longer than the rules say
@@ -116,6 +119,8 @@ class Poller:
         self._routing = routing
         self._clock = clock
         self._told = told
+        self._tally = tally or Tally()
+        self._began = clock.monotonic()
         self._memory: _Memory | None = None
         self._course = Course()
         # The cloud's Date, and the monotonic time at which it was read.
@@ -166,6 +171,23 @@ class Poller:
         if self._memory is None or self._memory.read_at is None:
             return None
         return self._memory.state.key, self._memory.read_at[0]
+
+    @property
+    def age_seconds(self) -> float:
+        """Since the list was last read completely: by this run, else as far as is on record, else since it is watched."""
+        memory = self._memory
+        if memory is not None and memory.read_at is not None:
+            last = memory.read_at[1]
+        elif memory is not None and memory.recorded_at is not None:
+            last = memory.recorded_at
+        else:
+            last = self._began
+        return self._clock.monotonic() - last
+
+    @property
+    def running(self) -> int:
+        """How many tasks have not ended, as far as is known."""
+        return 0 if self._memory is None else len(self._memory.state.open_tasks)
 
     @property
     def skew(self) -> timedelta | None:
@@ -246,8 +268,12 @@ class Poller:
             raise
         memory.state = replace(memory.state, revision=memory.state.revision + 1)
         events = tuple(item.event for item in record.events)
-        self._told(events)
+        self._tell(events)
         return events
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        self._tally.events.update(event.type for event in events)
+        self._told(events)
 
     def _next(self, *, checks: bool) -> Ask:
         return self._course.next(
@@ -262,10 +288,16 @@ class Poller:
         if self._memory is None or self._memory.name != name:
             state = await self._ledger.enrol(self.project.identity, name)
             if self._memory is None:
-                self._memory = _Memory(state, name)
+                self._memory = _Memory(state, name, self._monotonic_of(state.observed_at))
             else:  # only the name is new
                 self._memory.name = name
         return self._memory
+
+    def _monotonic_of(self, instant: datetime | None) -> float | None:
+        if instant is None:
+            return None
+        ago = (self._clock.now() - instant).total_seconds()
+        return self._clock.monotonic() - max(ago, 0.0)
 
     async def _take(self, memory: _Memory, read: _Read, *, commits: bool) -> tuple[Event, ...]:
         listing = read.listing
@@ -278,7 +310,7 @@ class Poller:
         line = Baseline(at=state.baseline_at or read.date, policy=self.rules.baseline)
         changes, census = await self._compared(memory, read, line)
         recording = Recording(project=self.project, failure_severities=self.rules.failure_severities)
-        tasks, told = await self._recordable(changes, memory, recording, read)
+        tasks, told, fresh = await self._recordable(changes, memory, recording, read)
         sequence = state.sequence + 1 if is_baseline else None
         if sequence is not None:
             told.insert(0, recording.of_baseline(changes, sequence, read.observed_at))
@@ -321,8 +353,16 @@ class Poller:
             memory.shrinks &= bool(memory.absences)
         self._course.miss(any_task=bool(memory.absences))
         if events:
-            self._told(events)
+            self._tell(events)
+        if not is_baseline:
+            self._measure(fresh)
         return events
+
+    def _measure(self, moments: Iterable[datetime]) -> None:
+        """Count how long after these moments, by the cloud's clock, it is recorded what happened then."""
+        now = self._clock.now() - (self.skew or timedelta())
+        for moment in moments:
+            self._tally.detection_seconds.add(max((now - moment).total_seconds(), 0.0))
 
     def _lateness(self) -> float:
         return self.rules.cadence.lateness(is_active=self.is_active, stretched=self.stretched)
@@ -363,7 +403,8 @@ class Poller:
         memory: _Memory,
         recording: Recording,
         read: _Read,
-    ) -> tuple[list[Known], list[Told]]:
+    ) -> tuple[list[Known], list[Told], list[datetime]]:
+        """Return the tasks to remember, what is told, and when what of it is not late happened."""
         earlier = memory.state.observed_at
         # A change that no incremental poll looks for may be as old as the last reading of the whole list.
         latest, whole = (
@@ -381,20 +422,35 @@ class Poller:
             whole = replace(whole, previous_observed_at=None, gap_seconds=None)
         last = None if earlier is None else earlier - (self.skew or timedelta())
         key = memory.state.key
+        fresh: list[datetime] = []
+
+        def reading_of(step: Transition) -> Reading:
+            reading = latest if self._course.covers(step, last=last) else whole
+            if not reading.late and (moment := _moment_of(step)) is not None:
+                fresh.append(moment)
+            return reading
+
         tasks, told, ended = recording.of(
             changes,
-            lambda step: latest if self._course.covers(step, last=last) else whole,
+            reading_of,
             alerts=OpenAlerts(await self._ledger.open_alerts(key) if changes else ()),
             observed_at=read.observed_at,
         )
         if not ended:
-            return tasks, told
+            return tasks, told, fresh
         # Of their tasks what this poll changed counts, else what was known.
         remembered = {known.task.job_id: known for known in tasks}
         jobs = {end.alert.task.job_id for end in ended}
         remembered |= await self._ledger.known(key, jobs - remembered.keys())
         counted, resolved = ends_told(ended, remembered, project=self.project, at=read.observed_at)
-        return list({**remembered, **counted}.values()), told + resolved
+        return list({**remembered, **counted}.values()), told + resolved, fresh
+
+
+def _moment_of(step: Transition) -> datetime | None:
+    """Return when this happened, where the cloud says it: that a task began, or that it ended."""
+    if step.task.has_ended:
+        return step.task.ended_at
+    return step.task.created_at if step.from_status is None else None
 
 
 def _gap(memory: _Memory, read: _Read) -> float | None:

@@ -14,6 +14,7 @@ from taskwatch.core.health import patience
 from taskwatch.engine.budget import Budget
 from taskwatch.engine.poller import Poll, Poller
 from taskwatch.engine.ports import StaleStateError
+from taskwatch.engine.tally import PollResult, Result, Tally
 from taskwatch.errors import CloudCause, CloudError, StoreFailedError, StoreLostError, TaskwatchError
 from taskwatch.model.outage import Ailment, Kind, Place
 from taskwatch.model.project import Condition, Trouble
@@ -48,13 +49,15 @@ class Watch:
         clock: Clock,
         log: Logger,
         edge: Callable[[], None] = lambda: None,
+        tally: Tally | None = None,
     ) -> None:
-        """`edge` is called when trouble begins and when it ends."""
+        """`edge` is called when trouble begins and when it ends. Polls are counted in `tally`."""
         self.poller = poller
         self.credential = credential
         self._clock = clock
         self._unbound_log = log
         self._edge = edge
+        self._tally = tally or Tally()
         self._turn = asyncio.Lock()
         # Causes since the trouble began, and which of them are logged at warning; empty: there is no trouble.
         self._causes: dict[str, bool] = {}
@@ -62,6 +65,7 @@ class Watch:
         self._trouble: Trouble | None = None
         self.ailment: Ailment | None = None  # what kept the last poll from reading the list rightly
         self.works_since: float | None = None  # monotonic; None: the last poll did not, or there was none
+        self.result: Result | None = None  # of the last poll; None: there was none
         # Before the first complete reading of this run, or of those that ended a trouble.
         self.gap_seconds: float | None = None
         self._budget: Budget | None = None
@@ -78,13 +82,14 @@ class Watch:
         return Condition(interval=self._interval, next_poll_at=self._next_poll_at, trouble=self._trouble)
 
     @property
-    def _configured_interval(self) -> float:
+    def configured_interval(self) -> float:
+        """The interval that is asked for."""
         return self.poller.rules.cadence.interval(is_active=self.poller.is_active)
 
     @property
     def _interval(self) -> float:
         """The interval that is kept: longer than the configured one where the rate carries no more."""
-        return self._configured_interval * self._stretched
+        return self.configured_interval * self._stretched
 
     @property
     def _stretched(self) -> float:
@@ -118,11 +123,13 @@ class Watch:
             await self.poller.resolve(jobs, by=by, comment=comment)
 
     async def _poll(self) -> Poll | None:
+        began = self._clock.monotonic()
         try:
             poll = await self.poller.poll()
         except StoreLostError:
             raise
         except CloudError as error:
+            self._count(error.cause, began)
             self._spend(1)  # one at least, had the cloud let it
             self._ails(error.cause.value, error)
             self._fails(
@@ -135,23 +142,32 @@ class Watch:
                 is_told=error.is_told,
             )
         except (StoreFailedError, StaleStateError) as error:
+            self._count(PollResult.NOT_RECORDED, began)
             # The cloud was read; and while nothing can be recorded, nobody can be told.
             self._fails("poll_not_recorded", cause="store", error=str(error))
         except TaskwatchError as error:
+            self._count(PollResult.UNREADABLE, began)
             self._ails(type(error).__name__, error)
             self._fails("project_unreadable", cause=type(error).__name__, error=str(error))
         except Exception as error:  # noqa: BLE001  (a mistake of ours in one project must not stop the others)
+            self._count(PollResult.BROKEN, began)
             bug = f"{type(error).__name__} (a bug in taskwatch)"
             self._ails(type(error).__name__, bug)
             self._fails("poll_broken", cause=type(error).__name__, error=bug, bug=error)
         else:
+            self._count(_result_of(poll), began)
             self._judge(poll)
             return poll
         return None
 
+    def _count(self, result: Result, began: float) -> None:
+        self.result = result
+        self._tally.polls[self.poller.project.name, result] += 1
+        self._tally.poll_seconds.add(self._clock.monotonic() - began)
+
     def _spend(self, requests: int) -> None:
         if self._budget is not None:
-            self._budget.spend(self, requests=requests, interval=self._configured_interval)
+            self._budget.spend(self, requests=requests, interval=self.configured_interval)
 
     def _judge(self, poll: Poll) -> None:
         listing = poll.listing
@@ -253,3 +269,9 @@ class Watch:
         log(event, cause=cause, **shown, **({"exc_info": bug} if bug is not None else {}))
         if is_first:
             self._edge()
+
+
+def _result_of(poll: Poll) -> PollResult:
+    if not poll.listing.complete:
+        return PollResult.INCOMPLETE
+    return PollResult.SHRUNK if poll.shrinks else PollResult.OK

@@ -7,6 +7,9 @@ from typing import Final
 from taskwatch.model.event import EventId, EventType
 from taskwatch.model.task import Task
 
+SHORTEST_HOLD: Final = 60.0  # seconds for which one says to have an alert
+LONGEST_HOLD: Final = 365 * 86400.0
+
 OPENING: Final = frozenset(
     {
         EventType.TASK_FAILED,

@@ -26,6 +26,7 @@ from taskwatch.clock import Clock
 from taskwatch.config.fields import Duration, Labels, at_least_one, between
 from taskwatch.config.kept import SecretUrl
 from taskwatch.config.section import default
+from taskwatch.core.letters import page_of
 from taskwatch.engine.ports import AlertBook, DeliveryError, Standing
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import Message
@@ -217,7 +218,13 @@ class AlertmanagerNotifier:
             "annotations": _annotations(alert),
             "startsAt": _rfc3339(starts),
             "endsAt": _rfc3339(ends),
+            **self._link(msgspec.json.decode(alert.body)),
         }
+
+    def _link(self, event: Mapping[str, Any]) -> dict[str, str]:
+        """Say where people find more, if that is known."""
+        page = self._options.status_page
+        return {} if page is None else {"generatorURL": page_of(event, page)}
 
     async def _settle(self, now: float) -> None:
         """Let go of what is over, once every replica has taken that or has had its time."""
@@ -262,6 +269,7 @@ class AlertmanagerNotifier:
             "annotations": {"summary": event["data"]["summary"], "event_id": message.event_id},
             "startsAt": _rfc3339(now),
             "endsAt": _rfc3339(now + TRIED),
+            **self._link(event),
         }
 
 

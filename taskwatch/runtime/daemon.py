@@ -20,6 +20,7 @@ from taskwatch.engine.budget import Budget
 from taskwatch.engine.holding import Holding
 from taskwatch.engine.lane import Lane, Supply
 from taskwatch.engine.ports import Notifier, TaskSource
+from taskwatch.engine.tally import LoginState, Tally
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreLostError, TaskwatchError
 from taskwatch.model.delivery import Message
@@ -36,6 +37,7 @@ from taskwatch.runtime.rules import lane_rules, poll_rules
 from taskwatch.runtime.scheduler import Scheduler
 from taskwatch.runtime.systemd import Systemd, feed
 from taskwatch.server.server import Server
+from taskwatch.server.view import Vitals
 from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
@@ -66,6 +68,10 @@ class Parts(Protocol):
     def budget(self, project: WatchedProject, config: Config) -> Budget: ...
 
     def watch(self, project: WatchedProject, config: Config, *, daemon: "Daemon") -> Watch: ...
+
+    def logins(self, config: Config) -> Mapping[str, LoginState]:
+        """Return how each credential stands that is in use."""
+        ...
 
     async def settle(self, config: Config) -> None:
         """Let go of what this configuration has no use for."""
@@ -104,6 +110,7 @@ class Daemon:
     ) -> None:
         self.config = config
         self.store = store
+        self.tally = Tally()
         self._parts = parts
         self._clock = clock
         self._log = log
@@ -114,6 +121,9 @@ class Daemon:
         self._naming = Naming(ask=parts.project_id, log=log)
         self._reloading = asyncio.Lock()
         self._is_stopping = False
+        self._began = clock.monotonic()
+        self._reloaded_at = clock.now()
+        self._is_reload_refused = False
         self._warned: set[str] = set()
         self._watches: dict[Identity, Watch] = {}
         self._lanes: dict[str, Lane] = {}
@@ -133,6 +143,7 @@ class Daemon:
             lanes=self._lanes.values,
             config=lambda: self.config,
             told=self.wake,
+            tally=self.tally,
         )
         self._holding = Holding(
             pen=store, mutes=lambda: self.config.mutes, clock=clock, log=log, queued=self.wake
@@ -238,9 +249,13 @@ class Daemon:
                 await self._switch(config, opened)
                 self._scheduler.hasten("names")
                 self._scheduler.hasten("heartbeat")
+            except Exception:
+                self._is_reload_refused = True
+                raise
             finally:
                 if not self._is_stopping:
                     self._systemd.ready(self._status())
+            self._is_reload_refused, self._reloaded_at = False, self._clock.now()
             self._log.info("configuration_reloaded", changes=list(changes) or "none")
             await self._warn(config)
             return changes
@@ -443,6 +458,24 @@ class Daemon:
     def path(self) -> Path:
         """Where the store lies."""
         return self.store.path
+
+    @property
+    def vitals(self) -> Vitals:
+        """How the daemon itself is, in numbers."""
+        now = self._clock.monotonic()
+        sent_at = self.heartbeat.sent_at
+        return Vitals(
+            tally=self.tally,
+            logins=self._parts.logins(self.config),
+            commits=self.store.commits,
+            loop_lag_seconds=self._scheduler.lag_seconds,
+            running_seconds=now - self._began,
+            reloaded_at=self._reloaded_at,
+            is_reload_refused=self._is_reload_refused,
+            heartbeat_age_seconds=None
+            if self.config.heartbeat is None
+            else now - (self._began if sent_at is None else sent_at),
+        )
 
     @property
     def unnamed(self) -> Mapping[str, CloudError]:

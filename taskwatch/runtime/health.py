@@ -17,6 +17,7 @@ from taskwatch.core.outage_events import Word, outage_event
 from taskwatch.core.route import TOLD_BEFORE, Hop
 from taskwatch.engine.lane import Lane
 from taskwatch.engine.ports import OutageRecord, Routed, StaleStateError, Subject
+from taskwatch.engine.tally import Tally
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.event import Event, EventType, Severity
@@ -41,8 +42,12 @@ class Health:
         lanes: Callable[[], Collection[Lane]],
         config: Callable[[], Config],
         told: Callable[[], None],
+        tally: Tally | None = None,
     ) -> None:
-        """Ask each time for what changes with a reload; call `told` when there is something to deliver."""
+        """Ask each time for what changes with a reload; call `told` when there is something to deliver.
+
+        Events are counted in `tally`.
+        """
         self._store = store
         self._clock = clock
         self._log = log
@@ -50,6 +55,7 @@ class Health:
         self._lanes = lanes
         self._config = config
         self._told = told
+        self._tally = tally or Tally()
         self._open: list[Open] | None = None  # None: the store is to be asked
         self._is_failing = False
         self._returned: set[str] = set()  # projects of which it is settled for how long nobody had read them
@@ -196,6 +202,7 @@ class Health:
         event = await self._event(word, subject)
         hops = await self._routed(event, besides=word.place)
         await self._store.record_event(subject, Routed(event=event, job_id=None, hops=hops))
+        self._tally.events[event.type] += 1
         self._told()
         self._say(word)
 
@@ -217,6 +224,7 @@ class Health:
             kept.append(Open(outage=replace(outage, id=number), known_since=since))
         self._open = kept
         if told is not None:
+            self._tally.events[told.event.type] += 1
             self._told()
 
     async def _routed(self, event: Event, *, besides: Place) -> tuple[Hop, ...]:

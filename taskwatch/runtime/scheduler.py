@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import itertools
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ GRAIN: Final = 0.1  # works that are due within it start together: fewer wake-up
 AHEAD: Final = 0.02  # re-armed at "now" from inside itself, the job falls silent for ever
 GUARD_SECONDS: Final = 1.0
 JUMP_SECONDS: Final = 0.5
+LAG_SECONDS: Final = 60.0  # for so long it is remembered how late the guard was
 _JOB: Final = "works"
 
 
@@ -49,6 +51,12 @@ class Scheduler:
         self._broken: asyncio.Future[None] | None = None
         self._jobs = AsyncIOScheduler(timezone="UTC")
         self.looked_at = clock.monotonic()  # when the guard last looked at the clocks
+        self._lags: deque[float] = deque(maxlen=round(LAG_SECONDS / GUARD_SECONDS))
+
+    @property
+    def lag_seconds(self) -> float:
+        """By how much the loop woke the guard too late, at worst, in the last minute."""
+        return max(self._lags, default=0.0)
 
     def add(self, key: Hashable, work: Work) -> None:
         """Do this work from now on, at once for the first time; in the place of another with this key.
@@ -91,10 +99,12 @@ class Scheduler:
     async def _guard(self, broken: asyncio.Future[None]) -> None:
         offset = self._offset()
         while True:
+            due = self._clock.monotonic() + GUARD_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(GUARD_SECONDS):
                     await asyncio.shield(broken)
             self.looked_at = self._clock.monotonic()
+            self._lags.append(max(self.looked_at - due, 0.0))
             drift = self._offset() - offset
             if abs(drift) > JUMP_SECONDS or (self._entry and self._jobs.get_job(_JOB) is None):
                 offset = self._offset()

@@ -7,14 +7,14 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from taskwatch.server import gate, health
+from taskwatch.server import api, gate, health, metrics, page, stream
 from taskwatch.server.problem import ProblemError
 from taskwatch.server.site import Site
 
 MAX_BODY: Final = 64 * 1024
 ANSWER_SECONDS: Final = 30.0  # for one answer, but for the stream of events
-CALLER: Final = web.RequestKey("caller", gate.Caller)
-STREAM: Final = "/api/v1/stream"
+CALLER: Final = gate.CALLER
+STREAM: Final = stream.PATH
 _HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none';"
     " form-action 'none'; frame-ancestors 'none'",
@@ -32,7 +32,7 @@ def application(site: Site) -> web.Application:
         middlewares=[_answered(site), _admitted(site, health.OPEN)], client_max_size=MAX_BODY
     )
     served.on_response_prepare.append(_secured)
-    served.add_routes([*health.routes(site)])
+    served.add_routes([*health.routes(site), *metrics.routes(site), *page.routes(site), *api.routes(site)])
     return served
 
 
@@ -60,7 +60,7 @@ def _answered(site: Site) -> Middleware:
         except ConnectionError:
             raise  # whoever asked has gone
         except Exception as error:
-            site.log.exception("answer_broken", path=request.path, exc_info=error)
+            site.log.error("answer_broken", path=request.path, exc_info=error)  # noqa: TRY400 - it is handed over
             return ProblemError(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "a bug in taskwatch; its log says where"
             ).answer()
@@ -71,6 +71,8 @@ def _answered(site: Site) -> Middleware:
 def _admitted(site: Site, open_to_all: frozenset[str]) -> Middleware:
     @web.middleware
     async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if isinstance(request.match_info.http_exception, web.HTTPMethodNotAllowed):
+            raise request.match_info.http_exception  # nobody may: so nobody is asked who they are
         if request.path not in open_to_all:
             request[CALLER] = gate.admit(request, site.server)
         return await handler(request)

@@ -39,6 +39,9 @@ class Caller:
     by: str  # as the record of operations names people
 
 
+CALLER: Final = web.RequestKey("caller", Caller)
+
+
 def admit(request: web.BaseRequest, server: Server) -> Caller:
     """Return who asks, if they may ask this. Raises ProblemError."""
     uid = _peer_uid(request)

@@ -21,15 +21,18 @@ class Site:
         self.observed: Observed | None = None
         self._records: Records | None = None
         self._told = asyncio.Event()  # set, and replaced, whenever something was recorded
+        self.gone = asyncio.Event()  # set once the daemon is shown no more; the next one has another
 
     def show(self, observed: Observed) -> None:
         """Show this daemon from now on."""
         self._records = Records(observed.path)
+        self.gone = asyncio.Event()
         self.observed = observed
 
     async def hide(self) -> None:
         """Show none: it stops, and its store is about to close. Streams end."""
         records, self._records, self.observed = self._records, None, None
+        self.gone.set()
         self.wake()
         if records is not None:
             await records.close()
@@ -52,6 +55,11 @@ class Site:
         """Say that something was recorded."""
         told, self._told = self._told, asyncio.Event()
         told.set()
+
+    @property
+    def word(self) -> asyncio.Event:
+        """What is set as soon as something is recorded from now on: whoever asks for it first, and then reads, misses nothing."""
+        return self._told
 
     async def next_word(self, *, seconds: float) -> None:
         """Wait until something is recorded, for so long at most."""

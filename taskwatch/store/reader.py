@@ -5,7 +5,7 @@ reads one moment of the store, newest first.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +20,9 @@ from taskwatch.model.alert import Alert
 from taskwatch.model.event import EventId
 from taskwatch.model.project import Condition, Identity
 from taskwatch.model.task import Known
-from taskwatch.store import alerts, ledger, silences, told
+from taskwatch.store import alerts, board, ledger, operations, silences, told
+from taskwatch.store.board import Board, Dossier
+from taskwatch.store.counts import Counts, counted
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.opening import BUSY_MILLISECONDS, require_first_run, translated
 from taskwatch.store.rows import (
@@ -28,7 +30,9 @@ from taskwatch.store.rows import (
     DeliveryRow,
     EventRow,
     OpenedAlertRow,
+    PlaceOfTask,
     ProjectRow,
+    RecordedEvent,
     TaskRow,
     ToldIn,
     ToldRow,
@@ -53,8 +57,8 @@ WHERE (:project IS NULL OR p.name = :project)
 ORDER BY p.id DESC LIMIT :limit
 """
 
-_TASKS: Final = """
-SELECT p.name, t.revision, t.changed_at, t.gone,
+_TASKS_THAT_MATCH: Final = """
+SELECT t.project, p.name, t.revision, t.changed_at, t.gone,
        t.job_id, t.name, t.status, t.progress, t.fail_reason, t.created_at, t.ended_at,
        t.instance_id, t.instance_name, t.instance_status
 FROM tasks t JOIN projects p ON p.id = t.project
@@ -64,11 +68,21 @@ WHERE (:project IS NULL OR p.name = :project)
   AND (:name IS NULL OR t.name GLOB :name)
   AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
   AND (:since IS NULL OR t.changed_at >= :since)
+"""
+_TASKS: Final = f"""{_TASKS_THAT_MATCH}
 ORDER BY coalesce(t.created_at, t.changed_at) DESC, t.job_id LIMIT :limit
 """
+# By what does not change while a task does: its row is read at its place, however long that takes. NULL is the least.
+_PAGE_OF_TASKS: Final = f"""{_TASKS_THAT_MATCH}
+  AND (:key IS NULL
+       OR (t.created_at IS :created_at AND (t.project, t.job_id) > (:key, :job))
+       OR (:created_at IS NOT NULL AND (t.created_at < :created_at OR t.created_at IS NULL)))
+ORDER BY t.created_at DESC, t.project, t.job_id LIMIT :limit
+"""
 
+# `coalesce`, and no `IS NULL OR`: so the search begins at the number, however much lies above it.
 _EVENTS: Final = """
-SELECT e.id, p.name, e.subject, e.job_id, e.type, e.severity, e.summary, e.sequence, e.time, e.body
+SELECT e.seq, e.id, p.name, e.subject, e.job_id, e.type, e.severity, e.summary, e.sequence, e.time, e.body
 FROM events e
 LEFT JOIN projects p ON p.id = e.project
 LEFT JOIN tasks t ON t.project = e.project AND t.job_id = e.job_id
@@ -78,11 +92,13 @@ WHERE (:project IS NULL OR p.name = :project)
   AND (:name IS NULL OR t.name GLOB :name)
   AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
   AND (:since IS NULL OR e.time >= :since)
+  AND e.seq < coalesce(:before, 9223372036854775807)
 ORDER BY e.seq DESC LIMIT :limit
 """
+_EVENTS_AFTER: Final = "SELECT seq, id, type, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
 
 _ALERTS: Final = """
-SELECT e.id, e.type, e.severity, e.summary, e.time, p.name, e.subject,
+SELECT a.event, e.id, e.type, e.severity, e.summary, e.time, p.name, e.subject,
        a.acknowledged_at, a.acknowledged_by, a.acknowledged_until, a.acknowledgement,
        t.job_id, t.name, t.status, t.progress, t.fail_reason, t.created_at, t.ended_at,
        t.instance_id, t.instance_name, t.instance_status,
@@ -100,6 +116,7 @@ WHERE a.ended_at IS NULL
   AND (:name IS NULL OR t.name GLOB :name)
   AND (:instance IS NULL OR :instance IN (t.instance_id, t.instance_name))
   AND (:since IS NULL OR e.time >= :since)
+  AND a.event < coalesce(:before, 9223372036854775807)
 ORDER BY a.event DESC LIMIT :limit
 """
 
@@ -173,7 +190,34 @@ class StoreReader:
     ) -> list[TaskRow]:
         """Return tasks by their creation; `since` is about when they changed last."""
         filters = {"project": project, "job_id": job_id, "status": status, "name": name, "instance": instance}
-        return [_task(row) for row in self._rows(_TASKS, filters, since=since, limit=limit)]
+        return [_task(row) for _, *row in self._rows(_TASKS, filters, since=since, limit=limit)]
+
+    def page_of_tasks(
+        self,
+        *,
+        project: str | None = None,
+        status: str | None = None,
+        name: str | None = None,
+        instance: str | None = None,
+        since: datetime | None = None,
+        after: PlaceOfTask | None = None,
+        limit: int = 100,
+    ) -> list[tuple[PlaceOfTask, TaskRow]]:
+        """Return tasks with their places, those that were created last first; those of no known creation last."""
+        created_at, key, job = after or (None, None, None)
+        filters = {
+            "project": project,
+            "job_id": None,
+            "status": status,
+            "name": name,
+            "instance": instance,
+            "created_at": created_at,
+            "key": key,
+            "job": job,
+        }
+        found = self._rows(_PAGE_OF_TASKS, filters, since=since, limit=limit)
+        rows = [(number, _task(row)) for number, *row in found]
+        return [((to_stored(row.task.created_at), number, row.task.job_id), row) for number, row in rows]
 
     def events(
         self,
@@ -193,8 +237,57 @@ class StoreReader:
             "event_type": event_type,
             "name": name,
             "instance": instance,
+            "before": None,
         }
-        return [_event(row) for row in self._rows(_EVENTS, filters, since=since, limit=limit)]
+        return [_event(row) for _, *row in self._rows(_EVENTS, filters, since=since, limit=limit)]
+
+    def page_of_events(
+        self,
+        *,
+        project: str | None = None,
+        event_type: str | None = None,
+        name: str | None = None,
+        instance: str | None = None,
+        since: datetime | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[int, EventRow]]:
+        """Return events with the numbers of their recording, the last ones first."""
+        filters = {
+            "project": project,
+            "event_id": None,
+            "event_type": event_type,
+            "name": name,
+            "instance": instance,
+            "before": before,
+        }
+        found = self._rows(_EVENTS, filters, since=since, limit=limit)
+        return [(number, _event(row)) for number, *row in found]
+
+    def events_after(self, number: int, *, limit: int) -> list[RecordedEvent]:
+        """Return the events that were recorded after that number, in the order of their recording."""
+        with readable(self._path):
+            rows: list[tuple[Any, ...]] = self._connection.execute(_EVENTS_AFTER, (number, limit)).fetchall()
+        return [RecordedEvent(number=seq, id=id_, type=type_, body=body) for seq, id_, type_, body in rows]
+
+    def number_of(self, event_id: str) -> int | None:
+        """Return the number of the event's recording; None: it is not on record."""
+        with readable(self._path):
+            found: int | None = self._connection.execute(
+                "SELECT seq FROM events WHERE id = ?", (event_id,)
+            ).get
+        return found
+
+    def last_number(self) -> int:
+        """Return the number of the event that was recorded last; 0: none is on record."""
+        with readable(self._path):
+            found: int | None = self._connection.execute("SELECT max(seq) FROM events").get
+        return found or 0
+
+    def outcome(self, request: int) -> dict[str, Any] | None:
+        """Return what became of a request to the daemon; None while nothing has."""
+        with readable(self._path):
+            return operations.outcome_of(self._connection, request)
 
     def alerts(
         self,
@@ -207,8 +300,32 @@ class StoreReader:
         limit: int = 100,
     ) -> list[AlertRow]:
         """Return the alerts that have not ended, the latest first."""
-        filters = {"project": project, "event_type": event_type, "name": name, "instance": instance}
-        return [_alert(row) for row in self._rows(_ALERTS, filters, since=since, limit=limit)]
+        found = self.page_of_alerts(
+            project=project, event_type=event_type, name=name, instance=instance, since=since, limit=limit
+        )
+        return [row for _, row in found]
+
+    def page_of_alerts(
+        self,
+        *,
+        project: str | None = None,
+        event_type: str | None = None,
+        name: str | None = None,
+        instance: str | None = None,
+        since: datetime | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> list[tuple[int, AlertRow]]:
+        """Return the alerts that have not ended with the numbers of the events that opened them, the last ones first."""
+        filters = {
+            "project": project,
+            "event_type": event_type,
+            "name": name,
+            "instance": instance,
+            "before": before,
+        }
+        found = self._rows(_ALERTS, filters, since=since, limit=limit)
+        return [(number, _alert(row)) for number, *row in found]
 
     def alerted_jobs(self, beginning: str, *, limit: int) -> dict[str, str]:
         """Return the ids of tasks with open alerts that begin so, and what the last alert says; the one that is it comes first."""
@@ -220,10 +337,10 @@ class StoreReader:
 
     def each_event(self, *, since: datetime, limit: int) -> Iterator[EventRow]:
         """Yield the events since then one by one, the newest first, of one moment: many of them need no room."""
-        nothing = dict.fromkeys(("project", "event_id", "event_type", "name", "instance"))
+        nothing = dict.fromkeys(("project", "event_id", "event_type", "name", "instance", "before"))
         filters = {**nothing, "since": to_stored(since), "limit": limit}
         with readable(self._path):
-            for row in self._connection.execute(_EVENTS, filters):
+            for _, *row in self._connection.execute(_EVENTS, filters):
                 yield _event(row)
 
     def messages(self, prefix: str, *, limit: int) -> list[ToldIn]:
@@ -254,6 +371,7 @@ class StoreReader:
         receiver: str | None = None,
         state: str | None = None,
         since: datetime | None = None,
+        before: int | None = None,
         limit: int = 100,
     ) -> list[DeliveryRow]:
         """Return deliveries in the reverse order of their recording; `since` is about their events."""
@@ -263,6 +381,7 @@ class StoreReader:
             "event_type": event_type,
             "receiver": receiver,
             "state": state,
+            "before": before,
         }
         with readable(self._path):
             return told.deliveries(self._connection, {**filters, "since": to_stored(since), "limit": limit})
@@ -281,8 +400,43 @@ class StoreReader:
         with readable(self._path):
             return told.opened_alerts(self._connection, events)
 
+    def board(self, *, now: datetime, limit: int) -> Board:
+        """Return what the status page shows, so many rows of each table at most."""
+        with readable(self._path), self._connection:  # several reads, one moment
+            found: Board = Board(
+                projects=tuple(self.projects(limit=100_000)),
+                alerts=board.open_alerts(self._connection, now=now, limit=limit),
+                alert_counts=board.alert_counts(self._connection, now=now),
+                running=board.running(self._connection, limit=limit),
+                running_count=board.running_count(self._connection),
+                events=tuple(self.events(limit=limit)),
+                queues=board.queues(self._connection),
+                dead=board.dead(self._connection, limit=limit),
+            )
+        return found
+
+    def dossier(self, job_id: str, *, people: Collection[str], limit: int) -> Dossier:
+        """Return all that is on record of the tasks of this id, and of so many of their events, the latest."""
+        with readable(self._path), self._connection:  # several reads, one moment
+            rows = board.events_of_job(self._connection, job_id, limit=limit)
+            events = tuple(_event(row) for row in rows)
+            found: Dossier = Dossier(
+                projects=tuple(self.projects(limit=100_000)),
+                tasks=board.tasks_of_job(self._connection, job_id, limit=limit),
+                events=events,
+                told={event.id: self.told(event.id, people=people) for event in events},
+                alerts=tuple(self.opened_alerts([event.id for event in events])),
+            )
+        return found
+
+    def counts(self, *, now: datetime) -> Counts:
+        """Return the numbers of what waits, is held or dead, of open alerts and silences, and the sizes of the files."""
+        with readable(self._path), self._connection:  # several reads, one moment
+            found: Counts = counted(self._connection, self._path, now=now)
+        return found
+
     def _rows(
-        self, statement: str, filters: dict[str, str | None], *, since: datetime | None, limit: int
+        self, statement: str, filters: Mapping[str, str | int | None], *, since: datetime | None, limit: int
     ) -> list[tuple[Any, ...]]:
         with readable(self._path):
             return self._connection.execute(
@@ -417,7 +571,7 @@ def _project(row: tuple[Any, ...], kept: datetime | None, condition: Condition |
     )
 
 
-def _task(row: tuple[Any, ...]) -> TaskRow:
+def _task(row: Sequence[Any]) -> TaskRow:
     project, revision, changed_at, gone, *columns = row
     return TaskRow(
         project=project,
@@ -428,7 +582,7 @@ def _task(row: tuple[Any, ...]) -> TaskRow:
     )
 
 
-def _event(row: tuple[Any, ...]) -> EventRow:
+def _event(row: Sequence[Any]) -> EventRow:
     event_id, project, subject, job_id, event_type, severity, summary, sequence, time, body = row
     return EventRow(
         id=EventId(event_id),
@@ -444,7 +598,7 @@ def _event(row: tuple[Any, ...]) -> EventRow:
     )
 
 
-def _alert(row: tuple[Any, ...]) -> AlertRow:
+def _alert(row: Sequence[Any]) -> AlertRow:
     event_id, type_, severity, summary, time, project, subject, at, by, until, said, *columns = row
     *columns, held_by, is_told, body = columns
     return AlertRow(

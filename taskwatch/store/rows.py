@@ -33,6 +33,20 @@ class TaskRow:
     is_gone: bool = False  # the list does not show it any more
 
 
+# The place of a task among all: when it was created, the number of its project, its job id. It stays.
+PlaceOfTask = tuple[int | None, int, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEvent:
+    """An event as it is told, by the number of its recording."""
+
+    number: int
+    id: str
+    type: str
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
     id: EventId

@@ -45,6 +45,7 @@ WHERE (:project IS NULL OR p.name = :project)
   AND (:receiver IS NULL OR d.receiver = :receiver)
   AND (:state IS NULL OR d.state = :state)
   AND (:since IS NULL OR e.time >= :since)
+  AND d.id < coalesce(:before, 9223372036854775807)
 ORDER BY d.id DESC LIMIT :limit
 """
 _OF_EVENT: Final = f"{_SELECT} WHERE e.id = ? ORDER BY d.id LIMIT {MOST}"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 import yaml
 from aiohttp import web
@@ -165,6 +166,8 @@ class Scene:
         return {
             "store": {"path": "taskwatch.db"},
             "log": {"format": self.format, "level": "debug"},
+            "server": {"listen": "127.0.0.1:0", "token": secret(name("server"))},
+            "heartbeat": {"url": self._url("500-plain"), "every": "1s"},
             "credentials": {
                 one: {"type": "token", "rate": "1000/s", "token": tokens.get(one, secret(name(one)))}
                 for one in endpoints
@@ -347,10 +350,40 @@ async def ask_everything(ask: Ask, scene: Scene, *globally: str, backup: str) ->
     scene.cloud.always = FAULTS["500"]
 
 
+async def ask_the_server(scene: Scene, daemon: Daemon) -> None:
+    """Ask for all that is served, with the token and without it, and with requests that are refused."""
+    (url,) = re.findall(r'"server_listening".*"url": "([^"]+)"', daemon.said())
+    token = {"Authorization": f"Bearer {secret(f'server-{scene.generation}')}"}
+    wrong = {
+        "Authorization": f"Bearer {secret('guessed')}",
+        "Host": f"{CORE}.example",
+        "Origin": f"http://{CORE}",
+    }
+    async with aiohttp.ClientSession(url) as session:
+        documents = await session.get("/api/v1/openapi.json", headers=token)
+        places = [
+            place for place in (await documents.json())["paths"] if "{" not in place and "stream" not in place
+        ]
+        assert {"/metrics", "/api/v1/events"} <= {*places}
+        for number, place in enumerate([*places, "/", "/tasks/going", "/tasks/nowhere", "/static/x"]):
+            for method, headers in (
+                ("GET", token),
+                ("POST", token),
+                ("GET", {}),
+                ("POST", token | wrong),
+                ("GET", wrong),
+            ):
+                async with session.request(method, place, headers=headers) as answer:
+                    said = f"{answer.status} {dict(answer.headers)}".encode() + await answer.read()
+                scene.outputs[f"{method} {place} {number} {len(scene.outputs)}"] = said
+    assert any(said.startswith(b"200") for name, said in scene.outputs.items() if name.startswith("GET / "))
+
+
 async def test_nothing_that_comes_out_holds_a_secret(scene: Scene, ask: Ask) -> None:
     with logs_restored():
         async with a_daemon_in_trouble(scene) as daemon:
             scene.outputs["arguments"] = arguments_of(daemon)
+            await ask_the_server(scene, daemon)
             await ask_everything(ask, scene, "--debug", backup="beside.db")
             scene.generation = 2
             scene.write()
@@ -371,6 +404,8 @@ async def test_nothing_that_comes_out_holds_a_secret(scene: Scene, ask: Ask) -> 
         b"Authorization",
         b"configuration_reloaded",
         b"operator_acted",
+        b"heartbeat_failed",
+        b"taskwatch_receiver_up",
     ):
         assert word in everything, f"nobody repeated what this test is about: {word!r}"
 

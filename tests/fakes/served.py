@@ -16,6 +16,7 @@ from taskwatch.engine.lane import Lane
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError
 from taskwatch.server.server import Server
+from taskwatch.server.view import Vitals
 from tests.fakes.builders import captured_log
 
 ON_LOOPBACK = "127.0.0.1:0"
@@ -33,6 +34,7 @@ class Seen:
     watches: Sequence[Watch] = ()
     lanes: Sequence[Lane] = ()
     unnamed: Mapping[str, CloudError] = field(default_factory=dict)
+    vitals: Vitals = field(default_factory=lambda: cast("Vitals", None))
 
     def hanging(self) -> str | None:
         return self.hangs

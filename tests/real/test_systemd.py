@@ -23,6 +23,7 @@ TASKWATCH = "/opt/taskwatch/bin/taskwatch"
 CONFIGURATION_PATH = "/etc/taskwatch/taskwatch.yaml"
 DROP_INS = "/etc/systemd/system/taskwatch.service.d"
 HOOKS = "/srv/hooks.jsonl"
+SOCKET = "/run/taskwatch/server.sock"
 TOKEN = "simulated-token"
 SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 
@@ -148,6 +149,11 @@ class Service:
     def said(self) -> str:
         return "\n".join(str(entry["MESSAGE"]) for entry in self.journal())
 
+    def asks(self, *arguments: str, under: tuple[str, ...] = ()) -> str:
+        """Ask with curl; return the status, 000 where there is no answer."""
+        curl = ("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "30", *arguments)
+        return self.box.run(*under, *curl, check=False)
+
     def ends_a_task(self, outcome: str = "Failed") -> str:
         """Let a task begin in the cloud that ends soon; return its id."""
         asked = json.dumps({"outcome": outcome, "seconds": 1})
@@ -216,6 +222,31 @@ async def test_the_start_is_done_when_the_daemon_watches(service: Service) -> No
     assert service.shown("StatusText").isprintable()
 
 
+async def test_the_service_says_on_loopback_that_it_is_ready(service: Service) -> None:
+    await service.start()
+    assert service.box.run("curl", "-sS", "http://127.0.0.1:9720/-/ready") == "ready\n"
+    assert (
+        service.asks("-X", "POST", "http://127.0.0.1:9720/-/reload") == "403"
+    )  # changes want a token or a socket
+
+
+async def test_over_its_socket_root_may_change_things_and_others_may_not(service: Service) -> None:
+    """The unit's users are a namespace of their own: that the daemon knows root all the same is the question."""
+    service.configure(f"server: {{listen: 'unix:{SOCKET}'}}\n")
+    service.drop_in(DROP_IN + "RuntimeDirectory=taskwatch\nRuntimeDirectoryMode=0755\n")
+    await service.start()
+    reload = ("-X", "POST", "--unix-socket", SOCKET, "http://taskwatch/-/reload")
+    assert service.asks(*reload) == "200"
+    assert service.logged("operator_acted")[0]["TASKWATCH_BY"].startswith("root (uid 0)")
+
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    assert service.asks(*reload, under=nobody) == "000"  # it may not open the socket
+    service.box.run("chmod", "0666", SOCKET)
+    assert service.asks(*reload, under=nobody) == "403"
+    service.box.systemctl("stop", "taskwatch")
+    assert service.box.run("ls", "/run/taskwatch", check=False) == ""
+
+
 async def test_a_full_disk_at_the_start_is_waited_for(service: Service) -> None:
     directory = "/var/lib/private/taskwatch"
     service.box.run("mkdir", "-p", directory)
@@ -225,11 +256,14 @@ async def test_a_full_disk_at_the_start_is_waited_for(service: Service) -> None:
         service.box.systemctl("start", "--no-block", "taskwatch")
         await until(lambda: bool(service.logged("standing_by")), "that it waits", said=service.said)
         assert service.shown("ActiveState") == "activating"
+        assert service.asks("http://127.0.0.1:9720/-/healthy") == "200"
+        assert service.asks("http://127.0.0.1:9720/-/ready") == "503"
 
         service.box.run("mount", "-o", "remount,size=64m", directory)
         await until(lambda: service.shown("ActiveState") == "active", "the start", said=service.said)
         assert len(service.logged("standing_by")) == 1
         assert service.shown("NRestarts") == "0"
+        assert service.asks("http://127.0.0.1:9720/-/ready") == "200"
     finally:
         service.box.systemctl("stop", "taskwatch")
         service.box.run("umount", "--lazy", directory)

@@ -4,8 +4,8 @@ import pytest
 
 from taskwatch.config import advice
 from taskwatch.config.load import find
-from taskwatch.core.cadence import Cadence
 from taskwatch.config.serving import Listen, TcpListen, UnixListen
+from taskwatch.core.cadence import Cadence
 from taskwatch.core.detect import BaselinePolicy
 from taskwatch.core.route import route
 from taskwatch.errors import ConfigError
@@ -68,8 +68,8 @@ MISTAKES = {
         "3:10: server.listen: the path of a socket has 100 bytes at most; write a shorter one"
     ],
     SMALLEST + "server: {listen: '[::]:9720'}": [
-        "3:1: server: listen: [::]:9720 can be reached from other hosts; write a token, as token: {file: server.token},"
-        " or listen on 127.0.0.1 or a unix socket"
+        ("3:1: server: listen: [::]:9720 can be reached from other hosts; write a token, as token: {file: server.token},"
+        " or listen on 127.0.0.1 or a unix socket")
     ],
     SMALLEST + "server: {hosts: [https://tw.example]}": [
         "3:18: server.hosts[0]: not the name of a host; write it without scheme and port, as taskwatch.example"

@@ -270,6 +270,7 @@ def test_check_says_what_will_happen(tmp_path: Path) -> None:
         "dev      127.0.0.1:9799  500ms",
         "told: log (log)",
         f"kept in: {tmp_path}/x.db",
+        "shown at: 127.0.0.1:9720",
     ]
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -240,13 +241,18 @@ async def test_a_service_that_raises_is_broken(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_service_that_ends_its_thread_is_broken_and_leaves_the_thread_to_others(
     monkeypatch: pytest.MonkeyPatch, sink: WebhookSink
 ) -> None:
+    left: list[threading.Thread] = []
+
     def leave() -> None:
+        left.append(threading.current_thread())
         raise SystemExit
 
     with monkeypatch.context() as patched:
         patched.setattr(apprise, "_asset", leave)
         notifier = notifier_of(at(sink, "a"))
         errors = [await failure(notifier) for _ in range(apprise.THREADS + 1)]
+    for thread in left:
+        thread.join(10)  # pytest tells of how it ended during whatever test runs then
     await notifier.notify(a_letter())
     assert {error.reason for error in errors} == {Reason.BROKEN}
 

@@ -12,7 +12,8 @@ import click
 from taskwatch.cli.demo.account import Account, Heard
 from taskwatch.cli.demo.directory import KEPT_SECONDS
 from taskwatch.cli.demo.scene import RECEIVER, Left
-from taskwatch.cli.output import READABLE, coloured, counted
+from taskwatch.cli.output import READABLE, coloured
+from taskwatch.report.words import counted
 from taskwatch.simulator.receiver import WebhookReceiver
 from taskwatch.telemetry import printable
 

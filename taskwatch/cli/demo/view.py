@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from taskwatch.cli.demo.scene import RECEIVER, Queue, Scene, Told
-from taskwatch.cli.output import age
+from taskwatch.report.words import age
 from taskwatch.store.rows import ProjectRow, TaskRow
 from taskwatch.telemetry import printable
 

@@ -148,6 +148,11 @@ class Account:
     def __str__(self) -> str:
         return f"the credential {self.name}"
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether a login was refused, or what it signed, and none was accepted since."""
+        return self._refused.has_begun or bool(self._row)
+
     def standing(self) -> Standing:
         """Return how one more login stands: well."""
         self._standings += 1

@@ -264,6 +264,11 @@ class CloudLogin:
     def __str__(self) -> str:
         return str(self._cloud.account)
 
+    @property
+    def expires_in(self) -> float | None:
+        """Seconds until its token expires, negative when it has; None: it has none, as when it signs."""
+        return self._renewed.expires_in
+
     async def ready(self) -> None:
         await (await self._login()).ready()
 

@@ -63,6 +63,11 @@ class RenewedLogin:
     def __str__(self) -> str:
         return str(self._account)
 
+    @property
+    def expires_in(self) -> float | None:
+        """Seconds until its token expires, negative when it has; None: it has none."""
+        return None if self._held is None else self._held.expires_at - self._clock.monotonic()
+
     async def ready(self) -> None:
         await self._current()
 
