@@ -28,7 +28,6 @@ BATCH: Final = 100  # events of one reading
 PAUSE_SECONDS: Final = 15.0  # without an event, until a comment finds out whether somebody is there
 TAKE_SECONDS: Final = 10.0  # for the reader to take what was written
 CONTENT_TYPE: Final = "text/event-stream"
-END_SECONDS: Final = 1.0  # for the reader to hear that the stream ends
 _LAST: Final = "Last-Event-ID"
 
 
@@ -142,10 +141,9 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
 
 
 async def _end(request: web.Request, response: web.StreamResponse) -> None:
-    """End the stream, for whoever takes nothing by cutting the connection: nothing waits for it."""
-    try:
-        async with asyncio.timeout(END_SECONDS):
-            await response.write_eof()
-    except (TimeoutError, ConnectionError):
-        if request.transport is not None:
-            request.transport.abort()
+    """End the stream; whoever has not taken all of it is cut off: nothing waits for that, and it comes again."""
+    transport = request.transport
+    if transport is not None and transport.get_write_buffer_size():
+        transport.abort()
+    else:
+        await response.write_eof()

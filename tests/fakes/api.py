@@ -72,15 +72,15 @@ class Api:
         ) as reply:
             return Reply(reply.status, dict(reply.headers), await reply.read())
 
-    async def get(self, noun: str, **query: str) -> Reply:
+    async def get(self, noun: str, query: Mapping[str, str] | None = None) -> Reply:
         return await self.ask("GET", f"/api/v1/{noun}", query=query)
 
-    async def all(self, noun: str, **query: str) -> list[dict[str, Any]]:
+    async def all(self, noun: str, query: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """Read every page."""
-        reply = await self.get(noun, **query)
+        reply = await self.get(noun, query)
         found = reply.items
         while (cursor := reply.json["next"]) is not None:
-            reply = await self.get(noun, **query, cursor=cursor)
+            reply = await self.get(noun, {**(query or {}), "cursor": cursor})
             found += reply.items
         return found
 

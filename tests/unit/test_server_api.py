@@ -318,6 +318,7 @@ async def paged(
                 answer = json.loads((await server.ask(f"/api/v1/{noun}?limit={limit}{cursor}")).body)
                 assert len(answer["items"]) <= limit
                 read += [KEYS[noun](one) for one in answer["items"]]
+                assert len(read) < 200, "it never ends"
                 if answer["next"] is None:
                     break
                 cursor = f"&cursor={answer['next']}"
