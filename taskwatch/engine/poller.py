@@ -67,7 +67,9 @@ class _Memory:
 
     state: ProjectState
     name: str  # under which the store knows the project
-    recorded_at: float | None = None  # the last complete reading on record when the store was asked: monotonic
+    recorded_at: float | None = (
+        None  # the last complete reading on record when the store was asked: monotonic
+    )
     read_at: tuple[datetime, float] | None = None  # the last complete reading of this run: wall, monotonic
     absences: Mapping[str, Absence] = field(default_factory=dict)
     shrinks: bool = False

@@ -175,7 +175,18 @@ def test_a_secret_that_is_kept_elsewhere_from_now_on_has_changed(tmp_path: Path)
 
 
 def test_no_part_of_a_configuration_is_left_out_of_the_comparison() -> None:
-    compared = {"store", "log", "server", "heartbeat", "credentials", "projects", "named", "receivers", "route", "mutes"}
+    compared = {
+        "store",
+        "log",
+        "server",
+        "heartbeat",
+        "credentials",
+        "projects",
+        "named",
+        "receivers",
+        "route",
+        "mutes",
+    }
     follows = {
         "path",
         "files",
