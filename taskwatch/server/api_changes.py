@@ -222,20 +222,20 @@ class Changes:
         waiting = Waiting(request, limit=WAIT_SECONDS)
         try:
             while True:
-                known = await self._known(request)
-                outcome = waiting.look(lambda _: known)
+                outcome = await self._looked(waiting, request)
                 if outcome is not None:
                     return done(outcome)
                 await asyncio.sleep(LOOK_SECONDS)
         except RequestError as error:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, str(error)) from error
 
-    async def _known(self, request: int) -> Outcome | None:
-        """Return what is on record of it. A store of which too much is asked at this moment is asked again."""
+    async def _looked(self, waiting: Waiting, request: int) -> Outcome | None:
+        """Look once. A store of which too much is asked at this moment is asked again."""
         try:
-            return await self._site.records.read(lambda reader: reader.outcome(request))
+            known = await self._site.records.read(lambda reader: reader.outcome(request))
         except ProblemError:
-            return None
+            known = None
+        return waiting.look(lambda _: known)
 
 
 def changes(site: Site) -> list[Endpoint]:

@@ -124,7 +124,8 @@ def standing_still(stage: Stage) -> None:
 
 def going_on(stage: Stage) -> None:
     assert stage.daemon.process is not None
-    stage.daemon.process.send_signal(signal.SIGCONT)
+    if stage.daemon.process.returncode is None:
+        stage.daemon.process.send_signal(signal.SIGCONT)
 
 
 FAULTS: Final = {
