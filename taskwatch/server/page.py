@@ -45,6 +45,7 @@ def routes(site: Site) -> list[web.RouteDef]:
         web.get("/", pages.overview),
         web.get("/tasks/{job_id:[^/]+}", pages.story),  # else no id with a brace would be one
         web.get("/static/{name}", pages.static),
+        web.get("/favicon.ico", pages.no_icon),
     ]
 
 
@@ -87,6 +88,10 @@ class _Pages:
             charset="utf-8",
             headers={"Cache-Control": _KEPT},
         )
+
+    async def no_icon(self, _: web.Request) -> web.Response:
+        """Say that there is none: browsers ask for it beside what is no page, as JSON."""
+        return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": _KEPT})
 
     async def _regret(self, problem: ProblemError, *, root: str, again: int | None) -> web.Response:
         """Say in words why there is nothing to show."""
