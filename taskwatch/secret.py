@@ -80,7 +80,7 @@ class Secret:
             case Kept.TEXT:
                 return self._where
             case Kept.ENV:
-                value = os.environ.get(self._where)
+                value = os.environ.get(self._where, "").strip()
                 if not value:
                     raise SecretUnreadableError(
                         f"environment variable {self._where} is not set; set it where the daemon is started"
@@ -89,7 +89,7 @@ class Secret:
                     raise SecretUnreadableError(
                         f"environment variable {self._where} is not UTF-8 text; set it to text"
                     )
-                return value.strip()
+                return value
             case Kept.FILE:
                 return _read(
                     Path(self._where), if_missing="write it there, readable for the daemon's user alone"

@@ -13,6 +13,7 @@ from taskwatch.config.section import Section, default
 
 PORT: Final = 9720
 _LAST_PORT: Final = 65535
+_LONGEST_LABEL: Final = 63  # of a name: RFC 1035, section 2.3.4
 _LONGEST_SOCKET: Final = 100  # bytes; the kernel takes 107 with the end mark
 _TCP: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
 _WAYS: Final = f"write HOST:PORT as 127.0.0.1:{PORT}, [::]:{PORT}, unix:/PATH, or off"
@@ -61,9 +62,13 @@ def _listen(value: object, info: ValidationInfo) -> Listen | None:
     if text.startswith("unix:"):
         return _unix(text.removeprefix("unix:"), info)
     written = _TCP.fullmatch(text)
-    if written is None or int(written["port"]) > _LAST_PORT:
+    if written is None or int(written["port"]) > _LAST_PORT or not _may_be_host(written["host"]):
         raise ValueError(f"nowhere to listen; {_WAYS}")
     return TcpListen(host=written["six"] or written["host"], port=int(written["port"]))
+
+
+def _may_be_host(name: str | None) -> bool:
+    return name is None or all(1 <= len(label) <= _LONGEST_LABEL for label in name.split("."))
 
 
 def _unix(path: str, info: ValidationInfo) -> UnixListen:
@@ -125,6 +130,6 @@ class Heartbeat(Section):
     """A dead man's switch: whoever is pinged here raises the alarm when the pings stop."""
 
     url: SecretUrl = Field(
-        examples=["https://hc.example/ping/ID"], description="what is asked for, by GET: https://HOST/PATH"
+        examples=["https://hc.example/ping/ID"], description="what is posted to: https://HOST/PATH"
     )
     every: Annotated[Duration, between(1.0, 86_400.0)] = default("1m", "from ping to ping")

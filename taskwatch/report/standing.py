@@ -1,7 +1,7 @@
 """How each project stands: the configuration, the store and the daemon's last word put together."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -49,25 +49,23 @@ def standings(
     if config is None:
         return [_recorded(row, now=now, daemon=daemon) for row in reversed(rows)]
     known = {row.identity: row for row in rows}
+    by_name = {(row.name, row.identity.service, row.identity.host): row.identity for row in reversed(rows)}
     return [
         *(
             _configured(watched, known.pop(watched.project.identity, None), now=now, daemon=daemon)
             for watched in config.projects
         ),
-        *(_named(named, _row_of(named, known), daemon=daemon, now=now) for named in config.named),
+        *(_named(named, _row_of(named, known, by_name), daemon=daemon, now=now) for named in config.named),
         *_forgotten(known.values()),
     ]
 
 
-def _row_of(named: NamedProject, known: dict[Identity, ProjectRow]) -> ProjectRow | None:
+def _row_of(
+    named: NamedProject, known: dict[Identity, ProjectRow], by_name: Mapping[tuple[str, str, str], Identity]
+) -> ProjectRow | None:
     """Take out what is on record of a project whose id only the daemon knows: by the name that it had last."""
-    for identity, row in known.items():
-        if row.name == named.name and (identity.service, identity.host) == (
-            named.service,
-            named.endpoint.host,
-        ):
-            return known.pop(identity)
-    return None
+    identity = by_name.get((named.name, named.service, named.endpoint.host))
+    return None if identity is None else known.pop(identity, None)
 
 
 def _named(named: NamedProject, row: ProjectRow | None, *, now: datetime, daemon: Daemon) -> Standing:

@@ -218,21 +218,23 @@ class Daemon:
         )
         self._systemd.ready(self._status())
         self._server.show(self)
-        await serve(
-            scheduler=self._scheduler,
-            lanes=self._running,
-            doing={
-                "attendant": self._attendant.run(),
-                "reload": self._reload_on(hang_up or asyncio.Event()),
-            },
-            watching={
-                "watchdog": feed(self._systemd, self.hanging, log=self._log),
-                "lost": self._lost(),
-            },
-            stop=stop,
-            stopping=self._stopping,
-        )
-        await self._server.hide()
+        try:
+            await serve(
+                scheduler=self._scheduler,
+                lanes=self._running,
+                doing={
+                    "attendant": self._attendant.run(),
+                    "reload": self._reload_on(hang_up or asyncio.Event()),
+                },
+                watching={
+                    "watchdog": feed(self._systemd, self.hanging, log=self._log),
+                    "lost": self._lost(),
+                },
+                stop=stop,
+                stopping=self._stopping,
+            )
+        finally:
+            await self._server.hide()
         await self.housekeeper.keep_freshness()
         self._log.info("stopped")
 

@@ -12,6 +12,9 @@ from taskwatch.config.serving import Heartbeat as Section
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.telemetry import Logger
 
+SETTLED_SECONDS: Final = (
+    60.0  # from the start until it is said that all is well: a daemon that dies by then never says it
+)
 IDLE_SECONDS: Final = 86_400.0  # where nobody is told; a reload hastens it
 
 Ping = Callable[[Section], Awaitable[None]]
@@ -30,6 +33,7 @@ class Heartbeat:
         log: Logger,
     ) -> None:
         """`ping` raises DeliveryError. `fault` says why nobody is to be told that all is well."""
+        self._began = clock.monotonic()
         self.sent_at: float | None = None
         self.failure: str | None = None  # why the last one was not sent, or not taken
         self._ping = ping
@@ -44,6 +48,9 @@ class Heartbeat:
         if section is None:
             self.failure = self.sent_at = None
             return IDLE_SECONDS
+        left = self._began + min(section.every, SETTLED_SECONDS) - self._clock.monotonic()
+        if left > 0:
+            return left
         fault = self._fault()
         if fault is not None:
             self._edge("heartbeat_withheld", fault)

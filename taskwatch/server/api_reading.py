@@ -38,7 +38,7 @@ PlaceOfHush = tuple[bool, Number, str]  # windows stand behind silences: the num
 _PROJECTS: Final = Cursor("projects", tuple[str, bool, str, str])
 _TASKS: Final = Cursor("tasks", tuple[Number | None, Number, str])
 _EVENTS: Final = Cursor("events", Number)
-_DELIVERIES: Final = Cursor("deliveries", Number)
+_DELIVERIES: Final = Cursor("deliveries", tuple[Number, str])
 _ALERTS: Final = Cursor("alerts", Number)
 _SILENCES: Final = Cursor("silences", tuple[bool, Number, str])
 
@@ -141,7 +141,7 @@ def _deliveries(site: Site, asked: Asked[OfDeliveries, Empty]) -> Reading:
     of, before, config = asked.parameters, _DELIVERIES.read(asked.parameters.cursor), site.seen.config
 
     def read(reader: StoreReader) -> bytes:
-        found = reader.deliveries(
+        found = reader.page_of_deliveries(
             project=of.project,
             event_type=of.event_type,
             receiver=of.receiver,
@@ -153,7 +153,7 @@ def _deliveries(site: Site, asked: Asked[OfDeliveries, Empty]) -> Reading:
         if not found:
             _require_project(reader, config, of.project)
             _require_receiver(reader, config, of.receiver)
-        placed = [(int(row.id), row) for row in found]
+        placed = [((row.number, row.receiver), row) for row in found]
         return _page(placed, of.limit, _DELIVERIES, lambda row: _text(rows.Delivery.of(row)))
 
     return read

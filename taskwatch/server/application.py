@@ -8,10 +8,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from taskwatch.server import api, gate, health, metrics, page, stream
+from taskwatch.server.endpoint import MAX_BODY
 from taskwatch.server.problem import ProblemError
 from taskwatch.server.site import Site
 
-MAX_BODY: Final = 64 * 1024
 ANSWER_SECONDS: Final = 30.0  # for one answer, but for the stream of events
 CALLER: Final = gate.CALLER
 STREAM: Final = stream.PATH
@@ -74,7 +74,12 @@ def _admitted(site: Site, open_to_all: frozenset[str]) -> Middleware:
         if isinstance(request.match_info.http_exception, web.HTTPMethodNotAllowed):
             raise request.match_info.http_exception  # nobody may: so nobody is asked who they are
         if request.path not in open_to_all:
-            request[CALLER] = gate.admit(request, site.server)
+            try:
+                request[CALLER] = gate.admit(request, site.server)
+            except gate.TokenUnreadableError as error:
+                site.miss_token(error.why)
+                raise
+            site.miss_token(None)
         return await handler(request)
 
     return admitted

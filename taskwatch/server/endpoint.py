@@ -6,6 +6,7 @@ Invariants:
 - A body is JSON, in UTF-8; where all of it may be left out, so may it.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,8 @@ from taskwatch.server.gate import CALLER
 from taskwatch.server.problem import ProblemError
 
 JSON: Final = "application/json"
+MAX_BODY: Final = 64 * 1024  # bytes
+_NAME: Final = re.compile(r"\{(\w+)\}")
 _SHOWN: Final = 10  # problems of one request
 
 
@@ -104,9 +107,10 @@ class Endpoint:
 
     @property
     def route(self) -> web.RouteDef:
+        path = _NAME.sub(r"{\1:[^/]+}", self.path)  # else no id with a brace would be one
         if self.method is Method.GET:
-            return web.get(self.path, self.handler)  # and HEAD
-        return web.route(self.method, self.path, self.handler)
+            return web.get(path, self.handler)  # and HEAD
+        return web.route(self.method, path, self.handler)
 
     @property
     def takes_body(self) -> bool:
@@ -166,6 +170,8 @@ def _parameters(request: web.Request, model: type[P], now: datetime) -> P:
 
 
 async def _body(request: web.Request, model: type[B]) -> B:
+    if (request.content_length or 0) > MAX_BODY:  # not waited for
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has {MAX_BODY} bytes at most")
     content = await request.read()
     if content and request.content_type != JSON:
         raise ProblemError(

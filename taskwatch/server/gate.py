@@ -28,8 +28,20 @@ from taskwatch.errors import SecretUnreadableError
 from taskwatch.server.problem import ProblemError
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_PROXIED: Final = ("Forwarded", "X-Forwarded-For", "Via")
 _SAME: Final = frozenset({"same-origin", "none"})  # "none": somebody typed it
 _PEER: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
+
+
+class TokenUnreadableError(ProblemError):
+    """Nobody can be let in: what the token is to be cannot be read."""
+
+    def __init__(self, why: str) -> None:
+        """`why` is for the log: it names a place on this host."""
+        super().__init__(
+            HTTPStatus.SERVICE_UNAVAILABLE, "server.token cannot be read; the daemon's log says why"
+        )
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +59,10 @@ def admit(request: web.BaseRequest, server: Server) -> Caller:
     uid = _peer_uid(request)
     if uid is None:
         _require_known_host(request, server)
-    is_trusted = uid is not None and uid in (0, os.geteuid())
+    # A proxy that runs as one of them speaks for whoever asked it.
+    is_trusted = (
+        uid is not None and uid in (0, os.geteuid()) and not any(name in request.headers for name in _PROXIED)
+    )
     if server.token is not None and not is_trusted:
         _require_token(request, server)
     if request.method not in READING:
@@ -95,9 +110,7 @@ def _require_token(request: web.BaseRequest, server: Server) -> None:
     try:
         token = server.token.reveal()
     except SecretUnreadableError as error:
-        raise ProblemError(
-            HTTPStatus.SERVICE_UNAVAILABLE, "server.token cannot be read; the daemon's log says why"
-        ) from error
+        raise TokenUnreadableError(str(error)) from error
     given = _token_of(request.headers.get("Authorization", ""))
     if given is None or not hmac.compare_digest(given, token.encode()):
         raise ProblemError(
@@ -127,10 +140,18 @@ def _require_same_origin(request: web.BaseRequest, server: Server) -> None:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     ours = {request.headers.get("Host", "").lower()}
     if server.external_url is not None:
-        ours.add(urlsplit(server.external_url).netloc.lower())
-    is_foreign = origin is not None and (urlsplit(origin).netloc.lower() or None) not in ours
+        ours.add(_place_of(server.external_url))
+    is_foreign = origin is not None and (not _place_of(origin) or _place_of(origin) not in ours)
     if is_foreign or (site is not None and site not in _SAME):
         raise ProblemError(HTTPStatus.FORBIDDEN, "a page of another origin asks for a change; it is refused")
+
+
+def _place_of(url: str) -> str:
+    """Return host and port; nothing of what is no URL."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _host_of(url: str) -> str | None:

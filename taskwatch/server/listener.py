@@ -44,7 +44,7 @@ class Listener:
     async def open(self, listen: Listen) -> None:
         """Begin to listen. Raises OSError where the address cannot be had."""
         await self._runner.setup()
-        listening = _bound(listen)
+        listening = await _bound_aside(listen)
         try:
             loop = asyncio.get_running_loop()
             if isinstance(listen, UnixListen):
@@ -71,7 +71,12 @@ class Listener:
         server = self._runner.server
         assert server is not None  # noqa: S101 - it is set up before anything is accepted
         if len(server.connections) >= MAX_CONNECTIONS:
-            return _Full(self._refused)
+            idle = next(
+                (one for one in server.connections if isinstance(one, _Connection) and one.is_idle), None
+            )
+            if idle is None:
+                return _Full(self._refused)
+            idle.force_close()  # the oldest of those that ask nothing: strangers keep nobody out by being there
         return _Connection(
             server,
             loop=asyncio.get_running_loop(),
@@ -90,6 +95,23 @@ class _Connection(RequestHandler):
 
     __slots__ = ()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is asked over it."""
+        return self._current_request is None and not self._force_close
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer, for a bounded time: over a Unix socket the kernel waits for ever."""
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if self.transport is not None:
+                self.transport.abort()
+            raise ConnectionResetError from None
+
     def handle_error(
         self,
         request: web.BaseRequest,  # noqa: ARG002  (aiohttp's)
@@ -98,6 +120,7 @@ class _Connection(RequestHandler):
         message: str | None = None,  # noqa: ARG002  (it repeats what was sent)
     ) -> web.StreamResponse:
         answer = ProblemError(HTTPStatus(status), "not a request of HTTP/1.1 within its bounds").answer()
+        answer.headers["Server"] = "taskwatch"
         answer.force_close()
         return answer
 
@@ -129,6 +152,21 @@ class _Full(asyncio.Protocol):
             self._end.cancel()
 
 
+async def _bound_aside(listen: Listen) -> socket.socket:
+    """Bind in a thread: a name has to be looked up, and whoever answers for names may be slow."""
+    binding = asyncio.get_running_loop().run_in_executor(None, _bound, listen)
+    try:
+        return await asyncio.shield(binding)
+    except asyncio.CancelledError:
+        binding.add_done_callback(_let_go)
+        raise
+
+
+def _let_go(binding: "asyncio.Future[socket.socket]") -> None:
+    if not binding.cancelled() and binding.exception() is None:
+        binding.result().close()
+
+
 def _bound(listen: Listen) -> socket.socket:
     if isinstance(listen, UnixListen):
         return _bound_path(listen.path)
@@ -138,6 +176,8 @@ def _bound(listen: Listen) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Of each connection: one that takes nothing of what it asked for ends.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(IDLE_SECONDS * 1000))
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] is everywhere
         listening.bind(address)

@@ -73,12 +73,14 @@ class Server:
 
     async def run(self) -> None:
         """Listen until cancelled."""
+        log = self._log.error
         try:
             while True:
                 try:
                     await self._serve()
                 except Exception as error:  # noqa: BLE001  (a mistake of ours in the server must not end the watch)
-                    self._log.error("server_broken", exc_info=error)
+                    log("server_broken", exc_info=error)
+                    log = self._log.debug
                     await self._close()
                     await asyncio.sleep(AGAIN_SECONDS)
         finally:
@@ -111,9 +113,9 @@ class Server:
         listener = Listener(application(self._site))
         try:
             await listener.open(listen)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a name that no name service could know
             await listener.close()
-            found = error.strerror or str(error)
+            found = getattr(error, "strerror", None) or str(error)
             if found != complaint:
                 self._log.warning(
                     "server_not_listening",

@@ -19,6 +19,7 @@ class Site:
         self.clock = clock
         self.log = log
         self.observed: Observed | None = None
+        self._missed: str | None = None  # why the token cannot be read
         self._records: Records | None = None
         self._told = asyncio.Event()  # set, and replaced, whenever something was recorded
         self.gone = asyncio.Event()  # set once the daemon is shown no more; the next one has another
@@ -36,6 +37,12 @@ class Site:
         self.wake()
         if records is not None:
             await records.close()
+
+    def miss_token(self, why: str | None) -> None:
+        """Take why the token cannot be read; None: it can. What is in the way is logged once."""
+        if why is not None and why != self._missed:
+            self.log.warning("server_token_unreadable", error=why, remedy="until then nobody is let in")
+        self._missed = why
 
     @property
     def seen(self) -> Observed:
@@ -60,15 +67,6 @@ class Site:
     def word(self) -> asyncio.Event:
         """What is set as soon as something is recorded from now on: whoever asks for it first, and then reads, misses nothing."""
         return self._told
-
-    async def next_word(self, *, seconds: float) -> None:
-        """Wait until something is recorded, for so long at most."""
-        told = self._told
-        try:
-            async with asyncio.timeout(seconds):
-                await told.wait()
-        except TimeoutError:
-            return
 
 
 def _not_yet() -> ProblemError:

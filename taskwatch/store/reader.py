@@ -371,7 +371,6 @@ class StoreReader:
         receiver: str | None = None,
         state: str | None = None,
         since: datetime | None = None,
-        before: int | None = None,
         limit: int = 100,
     ) -> list[DeliveryRow]:
         """Return deliveries in the reverse order of their recording; `since` is about their events."""
@@ -381,10 +380,39 @@ class StoreReader:
             "event_type": event_type,
             "receiver": receiver,
             "state": state,
-            "before": before,
         }
         with readable(self._path):
             return told.deliveries(self._connection, {**filters, "since": to_stored(since), "limit": limit})
+
+    def page_of_deliveries(
+        self,
+        *,
+        project: str | None = None,
+        event_type: str | None = None,
+        receiver: str | None = None,
+        state: str | None = None,
+        since: datetime | None = None,
+        before: tuple[int, str] | None = None,
+        limit: int = 100,
+    ) -> list[DeliveryRow]:
+        """Return deliveries in an order that stays: the last events first, and of each by receiver.
+
+        `before` is the number of an event, and a receiver; `since` is about the events.
+        """
+        event, after = before or (None, None)
+        filters = {
+            "project": project,
+            "event_id": None,
+            "event_type": event_type,
+            "receiver": receiver,
+            "state": state,
+            "event": event,
+            "after": after,
+        }
+        with readable(self._path):
+            return told.page_of_deliveries(
+                self._connection, {**filters, "since": to_stored(since), "limit": limit}
+            )
 
     def told(self, event: EventId, *, people: Collection[str]) -> list[ToldRow]:
         """Return what became of each delivery of an event, in the order of recording.

@@ -120,6 +120,7 @@ class DeliveryRow:
     subject: str
     summary: str
     time: datetime  # of the event
+    number: int  # of the event, in the order of recording
     group: str | None  # the key of the group in which it is told; None: it is told alone
     message: int | None  # the number of the message that tells it
     held_by: str | None  # the silence or window that holds it back, or did

@@ -32,21 +32,25 @@ _SELECT: Final = """
 SELECT d.id, d.receiver, d.path, d.state, coalesce(m.attempts, d.attempts), d.replay,
        coalesce(m.last_reason, d.last_reason), coalesce(m.last_detail, d.last_detail), d.why,
        coalesce(m.first_attempt_at, d.first_attempt_at), coalesce(m.last_attempt_at, d.last_attempt_at), d.done_at,
-       e.id, e.type, p.name, e.subject, e.summary, e.time, d.group_key, d.message, d.held_by
+       e.id, e.type, p.name, e.subject, e.summary, e.time, d.group_key, d.message, d.held_by, d.event
 FROM deliveries d
 JOIN events e ON e.seq = d.event
 LEFT JOIN messages m ON m.id = d.message
 LEFT JOIN projects p ON p.id = e.project
 """
-_DELIVERIES: Final = f"""{_SELECT}
+_CHOSEN: Final = f"""{_SELECT}
 WHERE (:project IS NULL OR p.name = :project)
   AND (:event_id IS NULL OR e.id = :event_id)
   AND (:event_type IS NULL OR e.type IN (:event_type, 'taskwatch.' || :event_type))
   AND (:receiver IS NULL OR d.receiver = :receiver)
   AND (:state IS NULL OR d.state = :state)
   AND (:since IS NULL OR e.time >= :since)
-  AND d.id < coalesce(:before, 9223372036854775807)
-ORDER BY d.id DESC LIMIT :limit
+"""
+_DELIVERIES: Final = f"{_CHOSEN} ORDER BY d.id DESC LIMIT :limit"
+# Not by the delivery's own number: one that is queued again gets another.
+_PAGE: Final = f"""{_CHOSEN}
+  AND (:event IS NULL OR (d.event, d.receiver) < (:event, :after))
+ORDER BY d.event DESC, d.receiver DESC LIMIT :limit
 """
 _OF_EVENT: Final = f"{_SELECT} WHERE e.id = ? ORDER BY d.id LIMIT {MOST}"
 
@@ -112,6 +116,11 @@ WHERE e.id IN (SELECT value FROM json_each(?)) ORDER BY a.event
 def deliveries(connection: apsw.Connection, filters: Mapping[str, object]) -> list[DeliveryRow]:
     """Return deliveries in the reverse order of their recording."""
     return [_delivery(row) for row in connection.execute(_DELIVERIES, filters)]
+
+
+def page_of_deliveries(connection: apsw.Connection, filters: Mapping[str, object]) -> list[DeliveryRow]:
+    """Return deliveries in an order that stays, whatever becomes of them: the last events first, of each by receiver."""
+    return [_delivery(row) for row in connection.execute(_PAGE, filters)]
 
 
 def of_event(connection: apsw.Connection, event: EventId, *, people: Collection[str]) -> list[ToldRow]:
@@ -195,7 +204,7 @@ def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
         time,
         *how,
     ) = rest
-    group, message, held_by = how
+    group, message, held_by, number = how
     return DeliveryRow(
         id=DeliveryId(delivery),
         receiver=receiver,
@@ -215,6 +224,7 @@ def _delivery(row: tuple[Any, ...]) -> DeliveryRow:
         subject=subject,
         summary=summary,
         time=from_stored(time),
+        number=number,
         group=group,
         message=message,
         held_by=held_by,

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from taskwatch.clock import SystemClock
 from taskwatch.server.listener import IDLE_SECONDS, MAX_CONNECTIONS
+from taskwatch.server.server import Server
+from tests.fakes.builders import captured_log
 from tests.fakes.inline_writer import Disk
 from tests.fakes.leaping_time import in_leaping_time, leaping_clock, living
 from tests.fakes.scene import Scene
@@ -73,6 +76,7 @@ REQUESTS: list[tuple[str, Mapping[str, str | None], str, int]] = [
     ("guarded", bearer(TOKEN) | {"Origin": "https://evil.example"}, "POST", 403),
     ("guarded", bearer(TOKEN) | {"Origin": "null"}, "POST", 403),
     ("guarded", basic("x", TOKEN) | {"Origin": "http://127.0.0.1:81"}, "DELETE", 403),
+    ("guarded", bearer(TOKEN) | {"Origin": "http://[x"}, "POST", 403),
     ("guarded", basic("x", TOKEN) | {"Sec-Fetch-Site": "cross-site"}, "POST", 403),
     ("guarded", basic("x", TOKEN) | {"Sec-Fetch-Site": "same-site"}, "POST", 403),
     ("guarded", basic("x", TOKEN) | {"Sec-Fetch-Site": "same-origin"}, "POST", 404),
@@ -130,8 +134,12 @@ async def test_a_token_is_read_again_when_its_file_changes(tmp_path: Path) -> No
         file.unlink()
         refused = await server.ask(NOWHERE, headers=bearer("second"))
 
+        await server.ask(NOWHERE, headers=bearer("second"))
+        (line,) = server.said("server_token_unreadable")
+
     assert refused.status == 503
     assert str(tmp_path) not in refused.text
+    assert str(file) in line["error"]
 
 
 @pytest.mark.parametrize(
@@ -170,16 +178,35 @@ async def test_a_connection_that_asks_nothing_is_closed() -> None:
 
 
 @in_leaping_time
-async def test_of_two_hundred_connections_the_last_are_told_to_come_again() -> None:
+async def test_of_connections_that_ask_nothing_the_oldest_make_place() -> None:
     async with served(OPEN) as server:
         held = [await server.connect() for _ in range(200)]
-        refused = [await reader.read() for reader, _ in held[MAX_CONNECTIONS:]]
+        assert (await server.ask(NOWHERE)).status == 404
+        assert [await reader.read() for reader, _ in held[:100]] == [b""] * 100
+        for _, writer in held:
+            writer.close()
 
-        assert {read_answer(raw).problem["status"] for raw in refused} == {503}
+
+@in_leaping_time
+async def test_where_all_connections_ask_for_something_the_next_are_told_to_come_again() -> None:
+    head = f"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    async with served(GUARDED) as server:
+        held = [await server.connect() for _ in range(MAX_CONNECTIONS)]
+        for _, writer in held:
+            writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 2\r\n\r\n".encode())
+        await asyncio.sleep(0.1)
+        assert (await server.ask(NOWHERE)).problem["status"] == 503
         for _, writer in held:
             writer.close()
         await asyncio.sleep(1)
-        assert (await server.ask(NOWHERE)).status == 404
+        assert (await server.ask(NOWHERE, headers=bearer(TOKEN))).status == 404
+
+
+async def test_a_body_that_is_too_large_is_not_waited_for() -> None:
+    async with served(GUARDED) as server:
+        headers = bearer(TOKEN) | {"Content-Length": "99999999", "Content-Type": "application/json"}
+        answer = await server.ask("/-/reload", method="POST", headers=headers)
+    assert answer.problem["status"] == 413
 
 
 @in_leaping_time
@@ -225,6 +252,30 @@ async def test_over_a_socket_the_daemons_own_user_needs_no_token_to_change_thing
 
     assert answer.status == 404
     assert not path.exists()
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "x-forwarded-for", "Via"])
+async def test_over_a_socket_a_proxy_is_asked_for_the_token_whoever_it_runs_as(
+    tmp_path: Path, header: str
+) -> None:
+    async with served(section(f"unix:{tmp_path}/server.sock", token=TOKEN)) as server:
+        assert (await server.ask(NOWHERE, headers={header: "for=192.0.2.1"})).status == 401
+        assert (await server.ask(NOWHERE, headers={header: "for=192.0.2.1"} | bearer(TOKEN))).status == 404
+
+
+@in_leaping_time
+async def test_over_a_socket_those_who_take_no_answers_make_place_for_others(tmp_path: Path) -> None:
+    asked = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n" * 20_000
+    async with served(section(f"unix:{tmp_path}/server.sock")) as server:
+        deaf = [await server.connect() for _ in range(MAX_CONNECTIONS)]
+        for reader, writer in deaf:
+            reader.set_exception(ConnectionError("it does not listen"))
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a stream
+            writer.write(asked)
+        await asyncio.sleep(5 * IDLE_SECONDS)
+        assert (await server.ask(NOWHERE)).status == 404
+        for _, writer in deaf:
+            writer.transport.abort()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
@@ -297,10 +348,16 @@ async def test_what_is_not_a_forsaken_socket_is_not_taken_away(tmp_path: Path, k
             other.listen()
         else:
             path.write_text("kept")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5), served(section(f"unix:{path}")):
-                pass
+        log, lines = captured_log()
+        server = Server(section(f"unix:{path}"), clock=SystemClock(), log=log)
+        running = asyncio.create_task(server.run())
+        async with asyncio.timeout(30):
+            while not lines:
+                await asyncio.sleep(0.01)
+        running.cancel()
+        await asyncio.wait({running})
 
+        assert [line["event"] for line in lines] == ["server_not_listening"]
         assert path.exists()
 
 

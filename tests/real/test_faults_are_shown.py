@@ -190,6 +190,11 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
             going_on(stage)
 
 
+def withheld(stage: Stage) -> bool:
+    said = [line["event"] for line in lines(stage.daemon) if line["event"].startswith("heartbeat_")]
+    return said[-1:] == ["heartbeat_withheld"]
+
+
 def listening(daemon: Daemon) -> list[str]:
     return [line["url"] for line in lines(daemon) if line["event"] == "server_listening"]
 
@@ -221,6 +226,8 @@ async def says(stage: Stage, fault: Fault) -> None:
         before = stage.beats()
         await until(lambda: stage.beats() > before + 1, "heartbeats", said=stage.daemon.said)
     else:
+        if fault.ready != NOBODY:
+            await until(lambda: withheld(stage), "that it is withheld", said=stage.daemon.said)
         await asyncio.sleep(1.0)  # one may be on its way
         before = stage.beats()
         await asyncio.sleep(A_WHILE)

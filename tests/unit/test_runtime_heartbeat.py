@@ -34,6 +34,7 @@ class Far:
         self.heartbeat = Heartbeat(
             ping=self.ping, section=lambda: self.section, fault=lambda: self.fault, clock=self.clock, log=log
         )
+        self.clock.seconds += EVERY  # it has run for a while
 
     async def ping(self, _: Section) -> None:
         if self.failure is not None:
@@ -50,6 +51,14 @@ async def test_it_is_told_at_its_interval_while_all_is_well() -> None:
     assert [await far.heartbeat.beat() for _ in range(3)] == [EVERY] * 3
     assert (far.pings, far.heartbeat.failure, far.said) == (3, None, [])
     assert far.heartbeat.sent_at == far.clock.monotonic()
+
+
+async def test_a_daemon_that_dies_again_and_again_never_says_that_all_is_well() -> None:
+    for _ in range(10):
+        far = Far()
+        far.clock.seconds -= 55  # five seconds after its start
+        assert await far.heartbeat.beat() == 55
+        assert far.pings == 0
 
 
 async def test_nobody_is_told_where_nobody_is_to_be() -> None:
