@@ -237,21 +237,13 @@ def _require_known(
         from taskwatch.cli.route import event_type_of
 
         event_type_of(event_type)
-    config = where.config
-    if project is not None:
-        names = [] if config is None else [watched.name for watched in config.configured]
-        _require_one_of([*names, *(row.name for row in reader.projects(limit=100_000))], project, "project")
-    if receiver is not None and config is not None and not reader.deliveries(receiver=receiver, limit=1):
-        _require_one_of([row.name for row in config.receivers], receiver, "receiver")
-
-
-def _require_one_of(names: Sequence[str], written: str, what: str) -> None:
-    from taskwatch.config.fields import nearest
+    from taskwatch.report.known import unknown
     from taskwatch.telemetry import printable
 
-    if written not in names:
+    if (found := unknown(reader, where.config, project=project, receiver=receiver)) is not None:
         raise click.BadParameter(
-            printable(f"no {what} {written!r} is known; {nearest(written, names)}"), param_hint=f"--{what}"
+            printable(f"no {found.what} {found.written!r} is known; {found.remedy}"),
+            param_hint=f"--{found.what}",
         )
 
 

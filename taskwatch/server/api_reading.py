@@ -17,9 +17,9 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from taskwatch.config.configuration import Config
-from taskwatch.config.fields import nearest
 from taskwatch.core.quiet import Mute, Silence
 from taskwatch.report import rows
+from taskwatch.report.known import unknown
 from taskwatch.report.standing import Standing
 from taskwatch.server.cursor import Cursor, Number
 from taskwatch.server.endpoint import JSON, Answer, Asked, Empty, Endpoint, Method, P, endpoint
@@ -90,7 +90,7 @@ def _projects(site: Site, asked: Asked[OfProjects, Empty]) -> Reading:
     def read(reader: StoreReader) -> bytes:
         found = [one for one in stand(reader.projects(limit=ALL)) if of.project in (None, one.name)]
         if not found:
-            _require_project(reader, config, of.project)
+            _require_known(reader, config, project=of.project)
         placed = _behind(after, [(_place_of_project(one), one) for one in found])
         return _page(placed, of.limit, _PROJECTS, lambda one: _text(rows.Project.of(one)))
 
@@ -111,7 +111,7 @@ def _tasks(site: Site, asked: Asked[OfTasks, Empty]) -> Reading:
             limit=of.limit + 1,
         )
         if not found:
-            _require_project(reader, config, of.project)
+            _require_known(reader, config, project=of.project)
         return _page(found, of.limit, _TASKS, lambda row: _text(rows.Task.of(row)))
 
     return read
@@ -131,7 +131,7 @@ def _events(site: Site, asked: Asked[OfEvents, Empty]) -> Reading:
             limit=of.limit + 1,
         )
         if not found:
-            _require_project(reader, config, of.project)
+            _require_known(reader, config, project=of.project)
         return _page(found, of.limit, _EVENTS, lambda row: row.body)
 
     return read
@@ -151,8 +151,7 @@ def _deliveries(site: Site, asked: Asked[OfDeliveries, Empty]) -> Reading:
             limit=of.limit + 1,
         )
         if not found:
-            _require_project(reader, config, of.project)
-            _require_receiver(reader, config, of.receiver)
+            _require_known(reader, config, project=of.project, receiver=of.receiver)
         placed = [((row.number, row.receiver), row) for row in found]
         return _page(placed, of.limit, _DELIVERIES, lambda row: _text(rows.Delivery.of(row)))
 
@@ -173,7 +172,7 @@ def _alerts(site: Site, asked: Asked[OfEvents, Empty]) -> Reading:
             limit=of.limit + 1,
         )
         if not found:
-            _require_project(reader, config, of.project)
+            _require_known(reader, config, project=of.project)
         return _page(found, of.limit, _ALERTS, lambda row: _text(rows.Alert.of(row, asked.at)))
 
     return read
@@ -221,19 +220,8 @@ def _text(row: rows.Row) -> bytes:
     return json.dumps(row.shown()).encode()
 
 
-def _require_project(reader: StoreReader, config: Config, name: str | None) -> None:
-    if name is not None:
-        names = [one.name for one in config.configured]
-        _require_one_of([*names, *(row.name for row in reader.projects(limit=ALL))], name, "project")
-
-
-def _require_receiver(reader: StoreReader, config: Config, name: str | None) -> None:
-    if name is not None and not reader.deliveries(receiver=name, limit=1):
-        _require_one_of([one.name for one in config.receivers], name, "receiver")
-
-
-def _require_one_of(names: Sequence[str], written: str, what: str) -> None:
-    if written not in names:
-        raise ProblemError(
-            HTTPStatus.NOT_FOUND, f"{what}: none of this name is known; {nearest(written, names)}"
-        )
+def _require_known(
+    reader: StoreReader, config: Config, *, project: str | None, receiver: str | None = None
+) -> None:
+    if (found := unknown(reader, config, project=project, receiver=receiver)) is not None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"{found.what}: none of this name is known; {found.remedy}")

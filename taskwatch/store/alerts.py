@@ -18,6 +18,9 @@ from taskwatch.store import silences
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.rows import task_of
 
+# Somebody has it now: what was said then holds at `:now`.
+HAS: Final = "a.acknowledged_at IS NOT NULL AND (a.acknowledged_until IS NULL OR a.acknowledged_until > :now)"
+
 _OPEN: Final = "INSERT INTO alerts (event, project, job_id) VALUES (?, ?, ?)"
 _HEARS: Final = "INSERT INTO hearers (alert, receiver, group_key, hears_end) VALUES (?, ?, ?, ?)"
 _END: Final = """

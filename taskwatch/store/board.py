@@ -13,14 +13,14 @@ import apsw
 from taskwatch.model.event import EventId
 from taskwatch.model.project import Identity
 from taskwatch.model.task import Task
+from taskwatch.store.alerts import HAS
 from taskwatch.store.instants import from_stored, to_stored
 from taskwatch.store.rows import EventRow, OpenedAlertRow, ProjectRow, TaskRow, ToldRow, task_of
 
-# `has`: somebody has it, while what was said then holds.
-_OPEN_ALERTS: Final = """
+_OPEN_ALERTS: Final = f"""
 SELECT e.id, e.type, e.severity, e.summary, e.time, p.name, a.job_id, t.fail_reason,
        a.acknowledged_by, a.acknowledgement,
-       a.acknowledged_at IS NOT NULL AND (a.acknowledged_until IS NULL OR a.acknowledged_until > :now) AS has,
+       {HAS} AS has,
        (SELECT d.held_by FROM deliveries d WHERE d.event = a.event AND d.state = 'held' ORDER BY d.id LIMIT 1),
        EXISTS (SELECT 1 FROM deliveries d WHERE d.event = a.event AND d.state IN ('pending', 'delivered'))
 FROM alerts a
@@ -30,15 +30,15 @@ LEFT JOIN tasks t ON t.project = a.project AND t.job_id = a.job_id
 WHERE a.ended_at IS NULL
 ORDER BY has, CASE e.severity WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, a.event DESC
 LIMIT :limit
-"""
-_ALERT_COUNTS: Final = """
+"""  # noqa: S608 - our own text
+_ALERT_COUNTS: Final = f"""
 SELECT count(*), coalesce(sum(has), 0), coalesce(sum(is_critical AND NOT has), 0)
 FROM (
-    SELECT a.acknowledged_at IS NOT NULL AND (a.acknowledged_until IS NULL OR a.acknowledged_until > :now) AS has,
+    SELECT {HAS} AS has,
            e.severity = 'critical' AS is_critical
     FROM alerts a JOIN events e ON e.seq = a.event WHERE a.ended_at IS NULL
 )
-"""
+"""  # noqa: S608 - our own text
 
 # Those that run longest come first.
 _RUNNING: Final = """

@@ -14,6 +14,7 @@ from typing import Final
 import apsw
 
 from taskwatch.store import board
+from taskwatch.store.alerts import HAS
 from taskwatch.store.files import sibling
 from taskwatch.store.instants import from_stored, to_stored
 
@@ -35,11 +36,11 @@ WHERE d.group_key IS NULL
 UNION ALL
 SELECT receiver, min(at) FROM messages WHERE state = 'pending' GROUP BY receiver
 """
-_ALERTS: Final = """
+_ALERTS: Final = f"""
 SELECT e.type, e.severity, count(*),
-       sum(a.acknowledged_at IS NOT NULL AND (a.acknowledged_until IS NULL OR a.acknowledged_until > :now))
+       sum({HAS})
 FROM alerts a JOIN events e ON e.seq = a.event WHERE a.ended_at IS NULL GROUP BY e.type, e.severity
-"""
+"""  # noqa: S608 - our own text
 _SILENCES: Final = "SELECT count(*) FROM silences WHERE begins_at <= :now AND ends_at > :now"
 
 

@@ -231,20 +231,22 @@ class StoreReader:
         limit: int = 100,
     ) -> list[EventRow]:
         """Return events in the reverse order of their recording."""
-        filters = {
-            "project": project,
-            "event_id": event_id,
-            "event_type": event_type,
-            "name": name,
-            "instance": instance,
-            "before": None,
-        }
-        return [_event(row) for _, *row in self._rows(_EVENTS, filters, since=since, limit=limit)]
+        found = self.page_of_events(
+            project=project,
+            event_id=event_id,
+            event_type=event_type,
+            name=name,
+            instance=instance,
+            since=since,
+            limit=limit,
+        )
+        return [row for _, row in found]
 
     def page_of_events(
         self,
         *,
         project: str | None = None,
+        event_id: str | None = None,
         event_type: str | None = None,
         name: str | None = None,
         instance: str | None = None,
@@ -255,7 +257,7 @@ class StoreReader:
         """Return events with the numbers of their recording, the last ones first."""
         filters = {
             "project": project,
-            "event_id": None,
+            "event_id": event_id,
             "event_type": event_type,
             "name": name,
             "instance": instance,
