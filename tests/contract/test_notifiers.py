@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 import structlog
 from aiohttp import web
+from apprise import Apprise
 
 from taskwatch import telemetry
 from taskwatch.clock import SystemClock
@@ -204,6 +205,9 @@ def _as_read(mail: Mail) -> str:
 
 @asynccontextmanager
 async def _apprise(_: io.StringIO) -> AsyncIterator[OtherSide]:
+    await asyncio.to_thread(
+        Apprise().add, "json://localhost"
+    )  # once a process, Apprise loads all its services
     async with WebhookSink() as sink:
         host = sink.url.split("/")[2]
         url = f"json://user-{CANARY}:pass-{CANARY}@{host}/path-{CANARY}?+X-Key=header-{CANARY}&-token={CANARY}-query"

@@ -18,7 +18,7 @@ from tests.fakes.webhook_sink import WebhookSink
 
 CONFIGURATION: Final = """\
 store: {{path: {store}}}
-log: {{format: json}}
+log: {{format: json, level: {level}}}
 credentials: {{c: {{type: none, rate: 1000/s}}}}
 projects:
   - {{name: prod, endpoint: "{cloud}", project_id: "0611f1bd8b00d5d32f17c017f15b599f", interval: 100ms}}
@@ -51,14 +51,24 @@ class Watched:
                 one.update(_ended(status, fail_reason))
 
     def configure(
-        self, *, store: Path | str = "taskwatch.db", projects: str = "", receivers: str = ""
+        self,
+        *,
+        store: Path | str = "taskwatch.db",
+        projects: str = "",
+        receivers: str = "",
+        level: str = "info",
     ) -> Path:
         """Write the configuration, with more entries if any; what is listed now is the baseline's."""
         self.silent = {one["job_id"]: one["status"] for one in self.cloud.rows}
         file = self.directory / "taskwatch.yaml"
         file.write_text(
             CONFIGURATION.format(
-                store=store, cloud=self.cloud.url, sink=self.sink.url, projects=projects, receivers=receivers
+                store=store,
+                cloud=self.cloud.url,
+                sink=self.sink.url,
+                projects=projects,
+                receivers=receivers,
+                level=level,
             )
         )
         return file

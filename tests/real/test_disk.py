@@ -36,17 +36,24 @@ def count(daemon: Daemon, event: str, level: str | None = None) -> int:
     return sum(line["event"] == event and level in (None, line["level"]) for line in lines(daemon))
 
 
+def recorded(daemon: Daemon) -> int:
+    """Return how many events the polls have recorded, the baseline's with them. It needs `level="debug"`."""
+    return sum(line["events"] for line in lines(daemon) if line["event"] == "polled")
+
+
 async def test_on_a_full_disk_what_was_sent_is_recorded_and_what_is_new_waits_until_there_is_room(
     place: Watched,
 ) -> None:
     disk = SmallDisk(place)
     before = [f"before-{number}" for number in range(200)]
     place.begin(*before, "meanwhile")
-    place.configure(store="small/taskwatch.db")
+    place.configure(store="small/taskwatch.db", level="debug")
     async with place.daemon(*disk.under) as daemon:
         await place.baseline(daemon)
         place.sink.choose = lambda: answer(503)
         place.end(*before)
+        # One poll may not see them all: they end between two of its pages.
+        await until(lambda: recorded(daemon) > len(before), "all before recorded", said=daemon.said)
         await until(lambda: count(daemon, "delivery_failed") > 0, "the first refusal", said=daemon.said)
 
         disk.fill(daemon)
