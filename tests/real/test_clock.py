@@ -13,6 +13,8 @@ from typing import Final
 
 import pytest
 
+from tests.fakes.commands import until
+from tests.fakes.daemon import Daemon
 from tests.fakes.host import libfaketime
 from tests.fakes.watched import Watched, watched
 
@@ -20,7 +22,9 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(120)]
 
 HOUR: Final = 3600
 YEARS: Final = 10 * 365 * 24 * HOUR
-A_WHILE: Final = 2.5  # seconds, in which polls are counted
+INTERVAL: Final = 0.1  # seconds from poll to poll, as configured
+REQUESTS: Final = 2  # of one poll at most: it may ask for two lists
+SOME: Final = 20  # requests, after which polling is seen to go on
 
 
 class WallClock:
@@ -60,11 +64,13 @@ def names() -> Iterator[str]:
     return (f"job-{number}" for number in count())
 
 
-async def polls(place: Watched) -> int:
-    """Count the polls of a while."""
-    before = len(place.cloud.requests)
-    await asyncio.sleep(A_WHILE)
-    return len(place.cloud.requests) - before
+async def keeps_polling(place: Watched, daemon: Daemon) -> bool:
+    """Wait until it has polled on; say whether it did so no more often than it may."""
+    now, before = asyncio.get_running_loop().time, len(place.cloud.requests)
+    began = now()
+    await until(lambda: len(place.cloud.requests) >= before + SOME, "polls that go on", said=daemon.said)
+    due = (now() - began) / INTERVAL + 2  # with one in flight, and one that was late
+    return len(place.cloud.requests) - before <= due * REQUESTS
 
 
 def told_at(place: Watched) -> datetime:
@@ -80,13 +86,12 @@ async def test_no_jump_of_the_wall_clock_makes_loses_or_delays_anything(
     place.configure()
     async with place.daemon(*clock.under) as daemon:
         await place.baseline(daemon)
-        usual = await polls(place)
         for jump in (HOUR, -HOUR, YEARS, 0, -YEARS, 0):
             before, going = going, next(names)
             clock.jump(jump)
             place.end(before)
             place.begin(going)
-            assert usual / 2 <= await polls(place) <= 2 * usual, f"after a jump to {jump:+} s"
+            assert await keeps_polling(place, daemon), f"after a jump to {jump:+} s"
             await place.told(daemon)
             assert abs(told_at(place) - datetime.now(UTC) - timedelta(seconds=jump)) < timedelta(minutes=1)
         assert place.told_twice() == []
