@@ -72,7 +72,7 @@ async def test_a_name_that_is_not_found_stops_no_other_project_and_is_found_agai
         async with place.daemon("unshare", "-m", "sh", "-c", f'{mounts} && exec "$@"', "sh") as daemon:
             await until(lambda: len(place.sink.accepted) == 2, "both baselines", said=daemon.said)
             usual = await polls(place)
-            assert usual[BY_NAME] > 10
+            assert min(usual[BY_NAME], usual[BY_ADDRESS]) > 0
 
             hosts.write_text("")
             place.cloud.always = hang_up_by_name
@@ -81,7 +81,7 @@ async def test_a_name_that_is_not_found_stops_no_other_project_and_is_found_agai
                 while (now := await polls(place))[BY_NAME]:
                     pass
             assert any(line["event"] == "project_unreadable" for line in lines(daemon))
-            assert now[BY_ADDRESS] > usual[BY_ADDRESS] * 0.9
+            assert now[BY_ADDRESS] > usual[BY_ADDRESS] / 2, "the other project waits with it"
 
             place.cloud.always = None
             hosts.write_text(f"127.0.0.1 {NAME}\n")
