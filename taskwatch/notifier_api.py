@@ -10,7 +10,7 @@ Promises to them:
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final, Self
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from taskwatch.config.fields import Duration, FilePath, Switch, Text, between
 from taskwatch.config.kept import SecretText, SecretUrl
@@ -46,6 +46,8 @@ class Options(ReceiverOptions):
     Its docstring and the descriptions of its keys are for people. Keys that are secrets are SecretText or SecretUrl:
     `reveal()` gives their text, and is called each time anew, because they are kept in files that change.
     """
+
+    model_config = ConfigDict(defer_build=False)  # what cannot be built shows at the import of the plug-in
 
     @classmethod
     def model_validate(cls, *arguments: Any, **keywords: Any) -> Self:

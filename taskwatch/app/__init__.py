@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -12,7 +12,6 @@ from taskwatch.app.clouds import Clouds, opened_clouds
 from taskwatch.app.ways import sample, supply
 from taskwatch.clock import Clock, SystemClock
 from taskwatch.config.configuration import Config, NamedProject, WatchedProject
-from taskwatch.config.kinds import Kinds
 from taskwatch.config.load import load
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.serving import Heartbeat
@@ -26,8 +25,8 @@ from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreHel
 from taskwatch.model.delivery import Message
 from taskwatch.model.event import Event
 from taskwatch.notifiers.heartbeat import ping
-from taskwatch.notifiers.plugin import Plugins, open_plugin
-from taskwatch.notifiers.registry import NOTIFIERS
+from taskwatch.notifiers.plugin import open_plugin
+from taskwatch.notifiers.registry import NOTIFIERS, kinds, shadowed
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.runtime.lifecycle import reloaded_by_signal, stopped_by_signals
 from taskwatch.runtime.naming import Naming
@@ -43,11 +42,6 @@ STAND_BY_SECONDS: Final = 1.0
 STARTING_SECONDS: Final = 60.0
 
 
-def kinds() -> Mapping[str, type[ReceiverOptions]]:
-    """Return the kinds of receivers there are, by the name that `type:` gives them; those of plug-ins among them."""
-    return Kinds({kind: notifier.options for kind, notifier in NOTIFIERS.items()}, Plugins())
-
-
 async def watch(config: Config, *, wait: bool = False) -> None:
     """Be the daemon: open the store, build, run until SIGTERM or SIGINT; reload on SIGHUP."""
     stop, hang_up = asyncio.Event(), asyncio.Event()
@@ -56,7 +50,7 @@ async def watch(config: Config, *, wait: bool = False) -> None:
         async with serving(config) as server:
             starting = asyncio.create_task(_keep_starting(systemd))
             try:
-                store = await _stand_by(config, stop, for_holder=wait)
+                store = await _stand_by(config, stop, for_holder=wait, told=server.wait_for)
             finally:
                 starting.cancel()
             if store is None:
@@ -101,8 +95,13 @@ async def _open(config: Config, role: Role = Role.DAEMON) -> SqliteStore:
     return await asyncio.to_thread(open_store, config.store.path, clock=SystemClock(), role=role)
 
 
-async def _stand_by(config: Config, stop: asyncio.Event, *, for_holder: bool) -> SqliteStore | None:
-    """Open the store as soon as it can be had: waiting mends a full disk, and a holder if it is waited for."""
+async def _stand_by(
+    config: Config, stop: asyncio.Event, *, for_holder: bool, told: Callable[[str], None]
+) -> SqliteStore | None:
+    """Open the store as soon as it can be had: waiting mends a full disk, and a holder if it is waited for.
+
+    `told` hears what is waited for.
+    """
     said: str | None = None
     while not stop.is_set():
         try:
@@ -113,6 +112,7 @@ async def _stand_by(config: Config, stop: asyncio.Event, *, for_holder: bool) ->
             if str(error) != said:
                 telemetry.logger().warning("standing_by", reason=str(error))
                 said = str(error)
+                told(said)
         try:
             async with asyncio.timeout(STAND_BY_SECONDS):
                 await stop.wait()
@@ -195,13 +195,6 @@ def open_notifier(
     return NOTIFIERS[options.type].open(options, clock=clock, log=log, alerts=alerts or NoAlerts())
 
 
-def shadowed(config: Config) -> Iterator[str]:
-    """Say in a printable line each which types are used that a plug-in brings too: the built-in one is used."""
-    plugins = Plugins()
-    for kind in sorted({options.type for options in config.receivers} & NOTIFIERS.keys() & plugins.names()):
-        yield f"type {kind}: {plugins.packages(kind)} brings it too, and the built-in one is used; uninstall the package"
-
-
 def require_secret(config: Config) -> None:
     """Raise ConfigError where everybody on this machine can read a secret file: it is not used."""
     if exposed := config.inspect().exposed:
@@ -227,7 +220,7 @@ class _Parts:
 
     def warnings(self, config: Config) -> Sequence[str]:
         # A secret that is missing now may be there in a minute: `check` refuses it, the daemon says so and watches on.
-        return (*config.warnings, *config.inspect().unreadable, *shadowed(config))
+        return (*config.warnings, *config.inspect().unreadable, *shadowed(config.receivers))
 
     async def project_id(self, named: NamedProject, config: Config) -> str:
         return await self._clouds.project_id(named, config)

@@ -19,7 +19,6 @@ from taskwatch.engine.templated import TemplatedOutbox
 from taskwatch.model.delivery import Message
 from taskwatch.model.letter import written
 from taskwatch.model.rendered import Rendered
-from taskwatch.notifiers.webhook import TEXT_TYPE, WebhookOptions
 from taskwatch.store.sqlite import SqliteStore
 from taskwatch.telemetry import Logger
 
@@ -43,12 +42,12 @@ def supply(
             clock=clock,
         )
         return Supply(store.post, groups)
-    if isinstance(options, WebhookOptions) and options.template is not None:
+    if options.text_type is not None:
         templated = TemplatedOutbox(
             store,
             receiver=options.name,
             source=options.template.source,
-            content_type=options.content_type or TEXT_TYPE,
+            content_type=options.text_type,
             renderer=renderer,
             log=log,
         )
@@ -58,17 +57,17 @@ def supply(
 
 async def sample(options: ReceiverOptions, *, renderer: Renderer, at: datetime, log: Logger) -> Message:
     """Return the message by which a receiver is tried. Raises TemplateFailedError: a trial hides nothing."""
-    is_templated = isinstance(options, WebhookOptions) and options.template is not None
-    event = receiver_test_event(options.name, at=at, sample=options.writes_to_people or is_templated)
+    is_templated = options.writes_to_people or options.text_type is not None
+    event = receiver_test_event(options.name, at=at, sample=is_templated)
     body = event.body
     if options.writes_to_people:
         contents = contents_of(event.body)
         letters = _letters(options, renderer, log)
         letter = await letters.filled_in(contents, letters.built_in(contents))
         body = written(letter)
-    elif isinstance(options, WebhookOptions) and options.template is not None:
+    elif options.text_type is not None:
         text = await renderer.render(options.template.source, facts(contents_of(event.body)))
-        body = msgspec.json.encode(Rendered(content_type=options.content_type or TEXT_TYPE, text=text))
+        body = msgspec.json.encode(Rendered(content_type=options.text_type, text=text))
     return Message(event_id=event.id, body=body)
 
 

@@ -30,12 +30,12 @@ def check(config: Path | None, online: bool) -> int:
     of many is one line that names a few of them. Nothing is recorded and no event is sent. Exit 3 if anything does
     not work.
     """
-    from taskwatch.app import shadowed
     from taskwatch.errors import ConfigError
+    from taskwatch.notifiers.registry import shadowed
 
     configuration = loaded(config)
     inspection = configuration.inspect()
-    for line in (*configuration.warnings, *shadowed(configuration)):
+    for line in (*configuration.warnings, *shadowed(configuration.receivers)):
         click.echo(f"{line} (warning)", err=True)
     for line in inspection.notes:
         click.echo(f"{line} (note)", err=True)

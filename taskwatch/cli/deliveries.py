@@ -14,6 +14,7 @@ from taskwatch.cli.query import SHORT_ID, filters, found, type_option
 from taskwatch.report.words import counted
 
 if TYPE_CHECKING:
+    from taskwatch.model.delivery import DeliveryState
     from taskwatch.store.rows import DeliveryRow
 
 WAITS = "waits for its group"
@@ -183,19 +184,35 @@ def _footing(config: Path | None) -> Footing:
     return footing(config or click.get_current_context().obj)  # as in: taskwatch deliveries -c FILE replay
 
 
-def _changed(where: Footing, change: str, *, event_ids: tuple[str, ...], **chosen: Any) -> Counter[str]:
-    """Let the change be done; return how many deliveries of each receiver it changed."""
+def _changed(
+    where: Footing,
+    change: str,
+    *,
+    state: "DeliveryState",
+    event_ids: tuple[str, ...],
+    receiver: str | None,
+) -> Counter[str]:
+    """Let the change be done, and say what else is the matter with what was named; return how many of each receiver it changed."""
     from datetime import UTC, datetime
 
+    from taskwatch.cli import unchanged
     from taskwatch.cli.explain import find_events
+    from taskwatch.cli.query import require_known
     from taskwatch.store.desk import Desk
     from taskwatch.store.operations import operator
     from taskwatch.store.reader import StoreReader
 
-    with StoreReader(where.store.path) as reader:
+    with StoreReader(where.store.path) as reader, Desk(where.store.path, by=operator()) as desk:
         events = [found_id for event_id in event_ids for found_id in find_events(reader, event_id)]
-    with Desk(where.store.path, by=operator()) as desk:
-        return Counter(getattr(desk, change)(events=events, at=datetime.now(UTC), **chosen))
+        left = unchanged.lines(reader, events, receiver=receiver, state=state)
+        changed: Counter[str] = getattr(desk, change)(
+            events=events, at=datetime.now(UTC), state=state, receiver=receiver
+        )
+        if not changed:
+            require_known(where, reader, receiver=receiver)
+    for line in left:
+        click.echo(line, err=True)
+    return changed
 
 
 def _number(changed: Counter[str]) -> str:

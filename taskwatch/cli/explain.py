@@ -78,7 +78,8 @@ def _meant(reader: "StoreReader", written: str) -> "EventId | ToldIn":
     from taskwatch.errors import TaskwatchError
     from taskwatch.telemetry import printable
 
-    prefix = written.strip().removesuffix("…").removeprefix("<").partition("@")[0]  # of a mail: <ID@DOMAIN>
+    given = written.strip().removesuffix("…")
+    prefix = given.removeprefix("<").partition("@")[0].partition(".")[0]  # of a mail: <ID.RECEIVER@DOMAIN>
     if not re.fullmatch(r"[A-Za-z0-9_]+", prefix):
         raise click.UsageError(printable(f"{written!r} is no id of an event; `taskwatch events` shows them"))
     known: dict[str, EventId | ToldIn] = {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from taskwatch.cli.options import Footing
 from taskwatch.cli.output import print_json, print_table
 from taskwatch.cli.page import moment
 from taskwatch.cli.query import SHORT_ID
@@ -39,7 +40,8 @@ class _Taken:
     looked_at: int  # events of the last day, the newest ones
     are_all: bool  # of that day
     events: "Sequence[EventRow]"
-    running: "Sequence[tuple[TaskRow, Event]]"  # with the event of their failure
+    # With the event of their failure; None: its labels and severity are the configuration's, which has mistakes.
+    running: "Sequence[tuple[TaskRow, Event]] | None"
     alerts: "Sequence[AlertRow]"
     are_all_alerts: bool
 
@@ -49,21 +51,21 @@ class _Taken:
         return dict(found.most_common())
 
 
-def preview(config: "Config", wanted: "Silence", now: datetime, *, as_json: bool) -> None:
+def preview(where: Footing, wanted: "Silence", now: datetime, *, as_json: bool) -> None:
     from taskwatch.store.reader import StoreReader
 
-    with StoreReader(config.store.path) as reader:
-        taken = _taken(reader, config, wanted, now)
+    with StoreReader(where.store.path) as reader:
+        taken = _taken(reader, where.config, wanted, now)
     if as_json:
         print_json([_preview_row(wanted, taken)])
     else:
         _show(wanted, taken, now)
-    if not (taken.events or taken.running or taken.alerts):
+    if taken.running is not None and not (taken.events or taken.running or taken.alerts):
         looked_at = "the last 24 h" if taken.are_all else f"the newest {taken.looked_at:,}"
         click.echo(MISSPELT.format(looked_at=looked_at), err=True)
 
 
-def _taken(reader: "StoreReader", config: "Config", wanted: "Silence", now: datetime) -> _Taken:
+def _taken(reader: "StoreReader", config: "Config | None", wanted: "Silence", now: datetime) -> _Taken:
     alerts = reader.alerts(limit=ALERTS_LOOKED_AT + 1)
     events, looked_at = [], 0
     for row in reader.each_event(since=now - DAY, limit=EVENTS_LOOKED_AT + 1):
@@ -74,7 +76,7 @@ def _taken(reader: "StoreReader", config: "Config", wanted: "Silence", now: date
         looked_at=min(looked_at, EVENTS_LOOKED_AT),
         are_all=looked_at <= EVENTS_LOOKED_AT,
         events=events,
-        running=list(_running(reader, config, wanted, now)),
+        running=None if config is None else list(_running(reader, config, wanted, now)),
         alerts=[row for row in alerts[:ALERTS_LOOKED_AT] if _is_taken(wanted, row.body)],
         are_all_alerts=len(alerts) <= ALERTS_LOOKED_AT,
     )
@@ -142,7 +144,7 @@ def _preview_row(wanted: "Silence", taken: _Taken) -> dict[str, object]:
         "events": len(taken.events),
         "events_by_type": taken.types,
         "newest_event_ids": [row.id for row in taken.events[:SHOWN]],
-        "running_job_ids": [row.task.job_id for row, _ in taken.running],
+        "running_job_ids": None if taken.running is None else [row.task.job_id for row, _ in taken.running],
         "open_alert_event_ids": [row.event_id for row in taken.alerts],
         "held_alert_event_ids": [row.event_id for row in taken.alerts if row.held_by and not row.is_told],
     }
@@ -180,6 +182,9 @@ def _show_events(taken: _Taken) -> None:
 
 
 def _show_running(wanted: "Silence", taken: _Taken) -> None:
+    if taken.running is None:
+        click.echo("\nRunning tasks whose failure it takes: not known while the configuration has mistakes.")
+        return
     click.echo(f"\nRunning tasks whose failure it takes: {len(taken.running)}")
     if any(matcher.name == "fail_reason" for matcher in wanted.matchers):
         click.echo("Their fail_reason nobody knows yet: here it is empty.")

@@ -27,8 +27,8 @@ def config_option(command: Command) -> Command:
 
 def loaded(config: Path | None) -> "Config":
     """Return the configuration in this file, or in the first of those that are looked for. Raises ConfigError."""
-    from taskwatch.app import kinds
     from taskwatch.config.load import find, load
+    from taskwatch.notifiers.registry import kinds
 
     return load(find(config), kinds())
 

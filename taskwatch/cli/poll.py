@@ -117,7 +117,7 @@ async def _glance(config: "Config", as_json: bool) -> int:
     from taskwatch import telemetry
     from taskwatch.app import pollers
     from taskwatch.clock import SystemClock
-    from taskwatch.store.reader import ReadOnlyLedger
+    from taskwatch.store.glance import ReadOnlyLedger
 
     with ReadOnlyLedger(config.store.path) as ledger:
         async with pollers(

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -33,23 +33,14 @@ class _Since(click.ParamType[datetime]):
     name = "since"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        from taskwatch.config.fields import parse_duration
+        from taskwatch.report.since import parse_since
 
         if isinstance(value, datetime):
             return value
         try:
-            return datetime.now(UTC) - timedelta(seconds=parse_duration(value))
-        except (ValueError, OverflowError):
-            pass
-        try:
-            given = datetime.fromisoformat(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is neither a duration (30m, 24h, 7d) nor a date (2026-11-23, 2026-11-23T10:00Z)",
-                param,
-                ctx,
-            )
-        return given if given.tzinfo is not None else given.astimezone()
+            return parse_since(value, now=datetime.now(UTC), zone=None)
+        except ValueError as error:
+            self.fail(f"{value!r} is {error}", param, ctx)
 
 
 def filters(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
@@ -166,13 +157,13 @@ def projects(config: Path | None, project: str | None, as_json: bool) -> None:
     from taskwatch.telemetry import printable
 
     where = footing(config)
-    daemon, remark = _heard_of(where.store.path)
+    daemon, remarks = _heard_of(where.store.path)
     now = datetime.now(UTC)
     with StoreReader(where.store.path) as reader:
         rows = standings(where.config, reader.projects(limit=100_000), now=now, daemon=daemon)
     rows = [row for row in rows if project in (None, row.name)]
-    if remark is not None:
-        click.echo(remark, err=True)
+    for remark in remarks:
+        click.echo(printable(remark), err=True)
     if as_json:
         from taskwatch.report.rows import Project
 
@@ -218,21 +209,23 @@ def found(
     with StoreReader(where.store.path) as reader:
         rows = method(reader)(**chosen, limit=limit + 1)
         if not rows:
-            _require_known(where, reader, **chosen)
+            require_known(where, reader, **chosen)
     yield rows[:limit]
     if len(rows) > limit:
         click.echo("… and more: --limit N shows them", err=True)
 
 
-def _require_known(
+def require_known(
     where: Footing,
     reader: "StoreReader",
     *,
     project: str | None = None,
     event_type: str | None = None,
     receiver: str | None = None,
+    status: str | None = None,
     **_: object,
 ) -> None:
+    """Refuse a filter that names what is neither configured nor on record."""
     if event_type is not None:
         from taskwatch.cli.route import event_type_of
 
@@ -240,30 +233,30 @@ def _require_known(
     from taskwatch.report.known import unknown
     from taskwatch.telemetry import printable
 
-    if (found := unknown(reader, where.config, project=project, receiver=receiver)) is not None:
+    found = unknown(reader, where.config, project=project, receiver=receiver, status=status)
+    if found is not None:
         raise click.BadParameter(
             printable(f"no {found.what} {found.written!r} is known; {found.remedy}"),
             param_hint=f"--{found.what}",
         )
 
 
-def _heard_of(store: Path) -> "tuple[Daemon, str | None]":
-    """Ask the daemon how things stand; return what is known of it, and what is to be said of that."""
+def _heard_of(store: Path) -> "tuple[Daemon, Sequence[str]]":
+    """Ask the daemon how things stand; return what is known of it, and what is to be said of that. Not printable yet."""
     from taskwatch.cli.request import freshen
     from taskwatch.errors import RequestError, StoreFailedError
     from taskwatch.report.standing import Daemon
     from taskwatch.store.lock import is_watched
-    from taskwatch.telemetry import printable
 
     if not is_watched(store):
-        return Daemon.NONE, "No daemon is running: this is what the last one knew."
+        return Daemon.NONE, ["No daemon is running: this is what the last one knew."]
     try:
-        freshen(store)
+        unheeded = freshen(store)
     except RequestError:
-        return Daemon.SILENT, "The daemon does not answer: this is what it said last. Its log may say more."
+        return Daemon.SILENT, ["The daemon does not answer: this is what it said last. Its log may say more."]
     except StoreFailedError as error:
-        return Daemon.ANSWERS, printable(f"This may be half a minute old: {error}")
-    return Daemon.ANSWERS, None
+        return Daemon.ANSWERS, [f"This may be half a minute old: {error}"]
+    return Daemon.ANSWERS, [f"{line[:1].upper()}{line[1:]}" for line in unheeded]
 
 
 def _trouble(row: "Standing", now: datetime) -> str | None:

@@ -46,8 +46,10 @@ def test(name: str, dry_run: bool, config: Path | None) -> None:
     if dry_run:
         _print_sample(options)
         return
-    event_id = _send(configuration, options)
+    event_id, remark = _send(configuration, options)
     click.echo(printable(f"{name} accepted it: event {event_id}"))
+    if remark is not None:
+        click.echo(printable(f"But {remark}"), err=True)
 
 
 def _print_sample(options: "ReceiverOptions") -> None:
@@ -93,7 +95,8 @@ async def _sample(options: "ReceiverOptions") -> "Message":
         await workshop.close()
 
 
-def _send(config: "Config", options: "ReceiverOptions") -> str:
+def _send(config: "Config", options: "ReceiverOptions") -> tuple[str, str | None]:
+    """Send it, or let it be sent; return the id of the event, and what the receiver did not take of it."""
     import asyncio
 
     from taskwatch import telemetry
@@ -107,13 +110,13 @@ def _send(config: "Config", options: "ReceiverOptions") -> str:
     if is_watched(config.store.path):
         argument = {"receiver": options.name}
         outcome = ask(config.store.path, Action.RECEIVER_TEST, argument, within=options.timeout)
-        return str(outcome["event_id"])
+        return str(outcome["event_id"]), outcome.get("remark")
     telemetry.configure(format_=config.log.format, level=config.log.level)
 
-    async def send() -> str:
+    async def send() -> tuple[str, str | None]:
         message = await _sample(options)
         notifier = open_notifier(options, clock=SystemClock(), log=telemetry.logger())
-        await try_receiver(notifier, message, timeout=options.timeout)
-        return message.event_id
+        told = await try_receiver(notifier, message, timeout=options.timeout)
+        return message.event_id, told.remark
 
     return asyncio.run(send())

@@ -1,10 +1,14 @@
 """`taskwatch reload`: the running daemon reads its configuration again."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
 from taskwatch.cli.options import config_option, footing
+
+SHOWN: Final = 10  # mistakes; `taskwatch check` has all
 
 
 @click.command(epilog="Example: taskwatch reload")
@@ -30,6 +34,13 @@ def reload(config: Path | None) -> None:
         )
     outcome = ask(store, Action.RELOAD, {})
     if problems := outcome.get("problems"):
-        raise ConfigError(list(problems))
+        raise ConfigError(_refusal(problems))
     for change in outcome["changes"] or ["nothing changed"]:
         click.echo(printable(change))
+
+
+def _refusal(problems: Sequence[str]) -> list[str]:
+    """Return the first mistakes that the daemon found, and what it does now."""
+    more = len(problems) - SHOWN
+    rest = [f"… and {more} more: taskwatch check lists them"] if more > 0 else []
+    return [*problems[:SHOWN], *rest, "taskwatch: the daemon refused it, and goes on with what it had"]

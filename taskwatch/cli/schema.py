@@ -14,8 +14,8 @@ def schema() -> None:
 @schema.command(name="config", epilog="Example: taskwatch schema config")
 def config_schema() -> None:
     """Print what a configuration file may hold."""
-    from taskwatch.app import kinds
     from taskwatch.config.json_schema import json_schema
+    from taskwatch.notifiers.registry import kinds
 
     _print(json_schema(kinds()))
 

@@ -92,7 +92,7 @@ def add(
     if dry_run:
         from taskwatch.cli.foreseen import preview
 
-        preview(where.whole(), wanted, now, as_json=as_json)
+        preview(where, wanted, now, as_json=as_json)
     else:
         _add(where.store.path, wanted, matchers, as_json=as_json)
     _warn_of_nothing(parsed, where.config)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from shlex import quote
 from typing import Final
@@ -13,6 +14,7 @@ from taskwatch.cli.query import SHORT_ID
 from taskwatch.config.configuration import Config
 from taskwatch.core.grouping import read_group
 from taskwatch.core.route import ROOT, Route
+from taskwatch.engine.groups import BURST, REFILL_SECONDS
 from taskwatch.engine.ports import WaitingGroup
 from taskwatch.model.alert import OPENING
 from taskwatch.model.delivery import DeliveryState, Reason
@@ -41,7 +43,9 @@ ENDS: Final[Mapping[str, str]] = {
     "poison": "it failed again and again while other events passed",
     "operator": "an operator dropped it",
     "receiver_removed": "its receiver was removed from the configuration",
+    "in_part": "some of those it was for do not have it, refused for good or put off for too long, and the others do; see to whom the receiver writes",
 }
+SOME_WAIT: Final = "the others have it; those named are asked again, alone, and nothing else waits for that"
 ATTEMPT_LINES: Final = 2
 
 
@@ -125,7 +129,7 @@ def _delivery(
     if told.message is not None:
         yield from beside("  message", _message(told.message))
     if told.waiting is not None:
-        yield from beside("  waits", _waits(told.waiting, config))
+        yield from beside("  waits", _waits(told.waiting, config, told.last_messages))
     if is_served:
         yield from _turn(told)
     if row.replay:
@@ -133,7 +137,7 @@ def _delivery(
     if row.first_attempt_at is not None:
         yield from beside("  tried", _tried(row))
     yield from _failed(told)
-    yield from _end(row, is_served=is_served, is_listed=bool(told.failed))
+    yield from _end(row, is_served=is_served, is_listed=bool(told.failed), is_for_some=_is_for_some(told))
 
 
 def _by(row: DeliveryRow, route: Route | None) -> str:
@@ -179,19 +183,40 @@ def _message(message: MessageRow) -> str:
     )
 
 
-def _waits(waiting: WaitingGroup, config: Config | None) -> str:
+def _waits(waiting: WaitingGroup, config: Config | None, last_messages: Sequence[datetime]) -> str:
     group = f"for its group, {_named(waiting.key)}, since {moment(waiting.since)}"
     if waiting.is_open:
         return f"{group}: its group has a message that is not delivered yet, and this is told in the next one"
     if config is None:
         return group
     grouping = config.routing.grouping(read_group(waiting.key).route)
+    ready = [waiting.since + timedelta(seconds=grouping.wait)]
+    if waiting.last_at is not None:
+        ready.append(waiting.last_at + timedelta(seconds=grouping.interval))
+    now = datetime.now(UTC)
+    if max(ready) <= now and (room_at := _room_at(last_messages, now)) is not None:
+        return (
+            f"{group}: its time came at {moment(max(ready))}, and the limit of messages holds it, {BURST} at once and one "
+            f"each {REFILL_SECONDS:g} s after that; there is room at {moment(room_at)} at the latest"
+        )
     before = (
         ""
         if waiting.last_at is None
         else f", and {grouping.interval:g} s after the message before, of {moment(waiting.last_at)}"
     )
     return f"{group}: it is told {grouping.wait:g} s after that{before}, at the earliest"
+
+
+def _room_at(last_messages: Sequence[datetime], now: datetime) -> datetime | None:
+    """Return by when there is room for one more message, where there may be none now.
+
+    Without it there were as many messages, but for one, as find room in the time in which room for all comes.
+    """
+    enough = last_messages[BURST - 2 : BURST - 1]
+    if not enough or now - enough[0] > timedelta(seconds=BURST * REFILL_SECONDS):
+        return None
+    room_at = last_messages[0] + timedelta(seconds=REFILL_SECONDS)
+    return room_at if room_at > now else None
 
 
 def _turn(told: ToldRow) -> Iterator[str]:
@@ -244,16 +269,25 @@ def _failed(told: ToldRow) -> Iterator[str]:
         yield from beside("" if number else "  failed", text, at_most=ATTEMPT_LINES)
 
 
-def _end(row: DeliveryRow, *, is_served: bool, is_listed: bool) -> Iterator[str]:
-    """Say how it ended, and what there is to do. Trouble that is listed and over needs no second word."""
+def _is_for_some(told: ToldRow) -> bool:
+    """Tell whether some have it, and others are asked again."""
+    message = told.message
+    return told.delivery.why == "in_part" and message is not None and message.state == DeliveryState.PENDING
+
+
+def _end(row: DeliveryRow, *, is_served: bool, is_listed: bool, is_for_some: bool) -> Iterator[str]:
+    """Say how it ended, and what there is to do. Trouble that is listed and over needs no second word.
+
+    Of what was delivered in part it is no failed attempt, and so not listed.
+    """
     is_delivered = row.state == DeliveryState.DELIVERED
     if row.done_at is not None:
         yield from beside("  ended", f"{moment(row.done_at)}, {row.state}")
-    if row.last_detail and not (is_delivered and is_listed):
+    if row.last_detail and not (is_delivered and is_listed and row.why is None):
         remedy = None if is_delivered else REMEDIES.get(row.last_reason or "")
         yield from beside("  trouble", row.last_detail if remedy is None else f"{row.last_detail}; {remedy}")
     if row.why:
-        yield from beside("  why", _why(row))
+        yield from beside("  why", SOME_WAIT if is_for_some else _why(row))
     if row.state == DeliveryState.DEAD:
         again = f"taskwatch deliveries replay {row.event_id[:SHORT_ID]} --receiver {quote(row.receiver)}"
         yield from beside("  again", again)

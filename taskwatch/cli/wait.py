@@ -88,7 +88,7 @@ async def _open_cloud(config: "Config", stack: AsyncExitStack) -> "CloudView":
     from taskwatch.app import pollers
     from taskwatch.cli.vigil import CloudView
     from taskwatch.clock import SystemClock
-    from taskwatch.store.reader import ReadOnlyLedger
+    from taskwatch.store.glance import ReadOnlyLedger
     from taskwatch.telemetry import printable
 
     ledger = stack.enter_context(ReadOnlyLedger(config.store.path))

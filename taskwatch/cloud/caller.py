@@ -34,9 +34,12 @@ class Caller:
         await self._limiter.acquire()
         self._turn_until = asyncio.get_running_loop().time() + _TURN_SECONDS
 
-    async def get(self, url: URL) -> Answer:
-        """Return the answer. Raises CloudError. Without a turn of its own it goes before those that wait for one."""
-        request = Request(url=url)
+    async def get(self, url: URL, *, within: float | None = None) -> Answer:
+        """Return the answer. Raises CloudError. Without a turn of its own it goes before those that wait for one.
+
+        `within` says after how many seconds the caller gives up.
+        """
+        request = Request(url=url, within=within)
         self.asked.phase = "the login took too long"
         return await self._login.send(request, lambda authentication: self._send(request, authentication))
 

@@ -54,10 +54,7 @@ class TasksClient:
         self._urls: dict[str, URL] = {}  # by place
         self._numbering = numbering
         self._hint = Numbering.AUTO
-
-    @property
-    def manner(self) -> Hashable:
-        return self._base, self._numbering
+        self.manner: Hashable = (self._base, numbering)
 
     async def fetch(self, ask: Ask) -> Listing:
         """Read what is asked once, as the port TaskSource promises."""
@@ -90,7 +87,7 @@ class TasksClient:
         place = next(reads)
         while True:
             try:
-                answer = await self._caller.get(self._url(place))
+                answer = await self._caller.get(self._url(place), within=self._timeout)
                 page = decode_page(answer.body, self._caller.asked)
             except CloudError as error:
                 place = reads.throw(error)  # another place to begin at, or the error
@@ -107,7 +104,12 @@ class TasksClient:
         await self._caller.turn()
         try:
             async with asyncio.timeout(self._timeout):
-                await self._read_pages(reading)
+                while (place := reading.place) is not None:
+                    try:
+                        answer = await self._caller.get(self._url(place), within=self._timeout)
+                        reading.add(place, answer.body, answer.date)
+                    except CloudError as error:
+                        reading.refuse(place, error)
         except CloudError as error:
             failure = error
         except TimeoutError:
@@ -116,14 +118,6 @@ class TasksClient:
         if failure is not None and not reading.number:
             raise failure
         return reading.listing(failure)
-
-    async def _read_pages(self, reading: Reading) -> None:
-        while (place := reading.place) is not None:
-            try:
-                answer = await self._caller.get(self._url(place))
-                reading.add(place, answer.body, answer.date)
-            except CloudError as error:
-                reading.refuse(place, error)
 
     def _url(self, place: str) -> URL:
         url = self._urls.get(place)

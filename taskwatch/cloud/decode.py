@@ -87,6 +87,7 @@ class _Number(str):
 
 
 _typed = msgspec.json.Decoder(_Answer)
+_encoder = msgspec.json.Encoder()
 
 
 def decode_page(body: bytes, asked: Asked) -> Page:
@@ -107,6 +108,11 @@ def decode_job(body: bytes, asked: Asked) -> Page:
     return Page(
         rows=[] if row is None else [row], quarantined=int(row is None), digest=xxh3_64_intdigest(body)
     )
+
+
+def encode_rows(rows: list[Row]) -> bytes:
+    """Return the same bytes for equal rows, however they were sent."""
+    return _encoder.encode(rows)
 
 
 def to_task(row: Row) -> Task:

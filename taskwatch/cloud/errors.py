@@ -27,6 +27,7 @@ _MESSAGES: Final = ("error_msg", "errorMsg", "errMsg", "externalMessage", "messa
 _REQUEST_IDS: Final = ("request_id", "requestId")
 
 # Phases of an exchange in which the host has been reached.
+UNCONNECTED: Final = "no TCP or TLS connection to it yet"
 UNANSWERED: Final = "connected, and no answer yet"
 UNFINISHED: Final = "its answer began, and did not end"
 

@@ -62,7 +62,6 @@ class Whole:
         self._sought = sought
         self._checks = checks
         self.date: str | None = None
-        self.list = Paging(configured=numbering, hint=hint)
         self.is_over = False  # all that counts was asked for; what comes then is the check
         self.failure: str | None = None
         self.check: Check | None = None
@@ -73,6 +72,7 @@ class Whole:
         return not self.list.is_probed
 
     def read(self) -> Reads:
+        self.list = Paging(configured=self._numbering, hint=self._hint)
         yield from self.list.read()
         self.failure = self.list.failure
         if self._sought:
@@ -122,7 +122,7 @@ class Recent:
         self._open = open_tasks
         self._numbering = numbering
         self._hint = hint
-        self._lists = _Lists(asked, numbering=numbering, hint=hint)
+        self._asked = asked
         self.date: str | None = None
         self.is_full = False
         self.is_over = False
@@ -136,6 +136,7 @@ class Recent:
         return not (self.is_full or self.missing or self._lists.are_probed)
 
     def read(self) -> Reads:
+        self._lists = _Lists(self._asked, numbering=self._numbering, hint=self._hint)
         try:
             yield from self._lists.read()
         except CloudError as error:

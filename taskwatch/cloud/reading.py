@@ -11,9 +11,9 @@ from collections.abc import Hashable
 from datetime import datetime
 from typing import Final, Protocol
 
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64, xxh3_64_intdigest
 
-from taskwatch.cloud.decode import Page, Row, decode_job, decode_page, parse_date, to_task
+from taskwatch.cloud.decode import Page, Row, decode_job, decode_page, encode_rows, parse_date, to_task
 from taskwatch.cloud.errors import Asked, bad_answer
 from taskwatch.cloud.paging import Reads
 from taskwatch.cloud.plans import is_job
@@ -60,7 +60,7 @@ class Reading:
     """
 
     __slots__ = (
-        "_asked", "_bytes", "_failure", "_kept", "_known", "_pages", "_plan", "_quarantined", "_question",
+        "_asked", "_bytes", "_content", "_failure", "_kept", "_known", "_pages", "_plan", "_quarantined", "_question",
         "_reads", "_replays", "_rows", "number", "place", "requests",
     )  # fmt: skip
 
@@ -72,15 +72,13 @@ class Reading:
         self._question = question
         self._asked = asked
         self._known = known or _NO_DIGESTS
-        self._reads = plan.read()
-        self._failure: str | None = None
-        self._bytes = 0
         self._kept: list[tuple[str, bytes]] = []  # not decoded yet, for as long as nothing has changed
-        self._pages: list[PageDigest] = []
-        self._rows: list[Row] = []
-        self._quarantined = 0
         self._replays = bool(self._known.pages) and self._known.asked == question  # so far
-        self.place: str | None = self._known.pages[0].place if self._replays else next(self._reads)
+        self.place: str | None
+        if self._replays:
+            self.place = self._known.pages[0].place
+        else:
+            self._begin()
 
     @property
     def cloud_date(self) -> datetime | None:
@@ -139,12 +137,13 @@ class Reading:
     def _judged(self, failure: CloudError | None) -> Listing:
         complete = self._plan.is_over and failure is None
         clean = not self._quarantined
-        hashes = array("q", map(hash, self._rows))
-        packed = hashes.tobytes()
-        if packed == self._known.rows:  # the usual case by far: known rows in other bytes
+        content = self._content.intdigest()
+        if content == self._known.content:  # known rows in other bytes: no need to look at each
             changed: tuple[Task, ...] = ()
-            tasks, exact = self._known.tasks, complete
+            packed, tasks, exact = self._known.rows, self._known.tasks, complete
         else:
+            hashes = array("q", map(hash, self._rows))
+            packed = hashes.tobytes()
             ids = {row.job_id for row in self._rows}
             distinct = set(hashes)
             changed = self._changed(distinct.difference(array("q", self._known.rows)))
@@ -162,6 +161,7 @@ class Reading:
                 asked=self._question,
                 pages=tuple(self._pages) if clean and self._plan.is_repeatable else (),
                 rows=packed,
+                content=content,
                 tasks=tasks,
             )
             if exact
@@ -180,10 +180,21 @@ class Reading:
         distinct = reversed(dict.fromkeys(reversed(self._rows)))
         return tuple(to_task(row) for row in distinct if row.job_id in ids)
 
+    def _begin(self) -> None:
+        """Let the plan say what is read: nothing of this is needed while all is as it was."""
+        self._replays, self.number = False, 0
+        self._reads = self._plan.read()
+        self._failure: str | None = None
+        self._bytes = 0
+        self._pages: list[PageDigest] = []
+        self._rows: list[Row] = []
+        self._content = xxh3_64()  # of the rows
+        self._quarantined = 0
+        self.place = next(self._reads)
+
     def _read_anew(self) -> None:
         """Let the plan go over the pages that were equal to the known ones: something else differs."""
-        self._replays, self.number = False, 0
-        self.place = next(self._reads)
+        self._begin()
         while self.place is not None:
             at = next((at for at, (place, _) in enumerate(self._kept) if place == self.place), None)
             if at is None:
@@ -202,6 +213,7 @@ class Reading:
         if not self._plan.is_over:  # what a check reads is held against the listing, and no part of it
             self._pages.append(PageDigest(place=place, digest=page.digest))
             self._rows += page.rows
+            self._content.update(encode_rows(page.rows))
             self._quarantined += page.quarantined
         try:
             self.place = self._reads.send(page)

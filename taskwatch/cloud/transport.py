@@ -18,10 +18,17 @@ from yarl import URL
 
 import taskwatch
 from taskwatch.cloud.body import read_page, read_refusal
-from taskwatch.cloud.connection import TIMEOUTS, phases, read_proxy, refused_by_proxy, unanswered
+from taskwatch.cloud.connection import (
+    ASKED,
+    BRIEF,
+    TIMEOUTS,
+    Connector,
+    read_proxy,
+    refused_by_proxy,
+    unanswered,
+)
 from taskwatch.cloud.errors import UNFINISHED, Asked, refusal
 from taskwatch.errors import CloudCause, CloudError
-from taskwatch.names import Names
 from taskwatch.secret import Secret
 from taskwatch.tls import Tls, TlsUnusableError
 
@@ -35,20 +42,14 @@ Session = aiohttp.ClientSession
 
 def open_session(timeouts: aiohttp.ClientTimeout = TIMEOUTS) -> Session:
     """Open the connections that all projects share. Polls have deadlines of their own."""
-    connector = aiohttp.TCPConnector(
-        resolver=Names(),
-        keepalive_timeout=_KEEPALIVE_SECONDS,
-        limit=_MAX_CONNECTIONS,
-    )
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=Connector(keepalive_timeout=_KEEPALIVE_SECONDS, limit=_MAX_CONNECTIONS),
         headers={
             hdrs.ACCEPT: "application/json",
             hdrs.ACCEPT_ENCODING: "identity",  # inflating costs more than the bytes it saves
             hdrs.USER_AGENT: f"taskwatch/{taskwatch.__version__}",
         },
         timeout=timeouts,
-        trace_configs=[phases()],
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
@@ -66,6 +67,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
     body: bytes | None = field(default=None, repr=False)  # of a login: it holds the password
     expected: int = 200  # the one status that is no refusal
+    within: float | None = None  # seconds after which whoever asks gives up, if that is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,12 +96,12 @@ class Transport:
 
         It ends with the deadline of its caller.
         """
-        asked.phase = "its certificates were not read yet"
-        tls = await self._trusted()
+        ASKED.set(asked)
+        tls = True if self._tls is None else await _trusted(self._tls, asked)
         proxy = read_proxy(self.proxy) if self.proxy is not None else None
         if proxy is not None:
             asked.secrets = (*asked.secrets, *proxy.secrets)  # it may answer in the place of the host
-        asked.phase = "no TCP or TLS connection to it yet"
+        timeouts = self._timeouts_of(request)
         try:
             async with self._session.request(
                 request.method,
@@ -109,7 +111,7 @@ class Transport:
                 allow_redirects=False,
                 ssl=tls,
                 proxy=None if proxy is None else proxy.url,
-                trace_request_ctx=asked,
+                timeout=timeouts,
             ) as response:
                 asked.phase = UNFINISHED
                 if response.status == request.expected:
@@ -118,15 +120,21 @@ class Transport:
                 by_proxy = None if proxy is None else refused_by_proxy(asked, proxy, response.status)
                 failure = by_proxy or refusal(asked, response.status, response.headers, said)
         except (aiohttp.ClientError, OSError) as error:
-            failure = unanswered(asked, error, proxy=proxy, timeouts=self._session.timeout)
+            failure = unanswered(asked, error, proxy=proxy, timeouts=timeouts)
         # Raised out here, and so without a context: aiohttp's errors hold the request's headers.
         raise failure
 
-    async def _trusted(self) -> ssl.SSLContext | bool:
-        if self._tls is None:
-            return True
-        try:
-            return await self._tls.context()
-        except TlsUnusableError as error:
-            problem = f"no TLS connection: {error}"
-        raise CloudError(CloudCause.TLS, problem)
+    def _timeouts_of(self, request: Request) -> aiohttp.ClientTimeout:
+        usual = self._session.timeout
+        if request.within is None or usual.sock_read is None or usual.sock_read < request.within:
+            return usual
+        return BRIEF
+
+
+async def _trusted(tls: Tls, asked: Asked) -> ssl.SSLContext:
+    asked.phase = "its certificates were not read yet"
+    try:
+        return await tls.context()
+    except TlsUnusableError as error:
+        problem = f"no TLS connection: {error}"
+    raise CloudError(CloudCause.TLS, problem)

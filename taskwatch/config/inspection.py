@@ -9,15 +9,18 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel
 
 from taskwatch.config.document import Document, KeyPath, Place, Problem
-from taskwatch.config.fields import beside
 from taskwatch.config.network import find_tls
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.secret import Kept, Secret
 from taskwatch.tls import TlsUnusableError, Trust, open_context
+
+SERVER_TOKEN: Final = ("server", "token")
+LEAST_OF_TOKEN: Final = 16  # characters: whoever reaches the server may guess for as long as they like
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,6 @@ class PlacedSecret:
     path: KeyPath
     place: Place
     secret: Secret
-    file: Path | None = None  # where it is kept, if in a file
 
     def problem(self, text: str) -> Problem:
         """Say what is wrong with it."""
@@ -130,9 +132,20 @@ def inspect_secrets(secrets: Iterable[PlacedSecret]) -> Inspection:
         if not text.isprintable():
             text = "holds a line end or another control character, which no request can carry; write it as one line"
             unreadable.append(placed.problem(text).line())
-        if placed.file is not None and _is_readable_by_all(placed.file):
-            exposed.append(placed.problem(_exposed(placed.file)).line())
+        if placed.path == SERVER_TOKEN and len(text) < LEAST_OF_TOKEN:
+            text = f"fewer than {LEAST_OF_TOKEN} characters can be guessed; write what openssl rand -hex 32 prints"
+            unreadable.append(placed.problem(text).line())
+        if (why := exposure(placed.secret)) is not None:
+            exposed.append(placed.problem(why).line())
     return Inspection(exposed=tuple(exposed), unreadable=tuple(unreadable), notes=tuple(notes))
+
+
+def exposure(secret: Secret) -> str | None:
+    """Say that everybody on this machine can read the file that keeps it, if they can: then it is not to be used."""
+    if secret.kept is not Kept.FILE:
+        return None
+    file = Path(secret.place)
+    return _exposed(file) if _is_readable_by_all(file) else None
 
 
 def secrets_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Secret]]:
@@ -152,15 +165,7 @@ def secrets_in(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Sec
 
 def _placed(path: KeyPath, secret: Secret, document: Document) -> PlacedSecret:
     path = document.written(path)
-    value = document.value(path)
-    file = value.get("file") if isinstance(value, dict) else None
-    return PlacedSecret(
-        source=document.file,
-        path=path,
-        place=document.place(path),
-        secret=secret,
-        file=beside(document.directory, file) if isinstance(file, str) else None,
-    )
+    return PlacedSecret(source=document.file, path=path, place=document.place(path), secret=secret)
 
 
 def _exposed(file: Path) -> str:

@@ -1,10 +1,11 @@
 """The configuration as a JSON Schema, for editors."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Union
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from taskwatch.config.kinds import described
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.schema import Document, with_receivers
 
@@ -18,7 +19,9 @@ class _WithoutTitles(GenerateJsonSchema):
 
 def json_schema(kinds: Mapping[str, type[ReceiverOptions]]) -> dict[str, Any]:
     """Return the JSON Schema of a configuration file, main or included, with receivers of these kinds."""
-    schema = with_receivers(Document, kinds).model_json_schema(schema_generator=_WithoutTitles)
+    written: Any = Union[tuple(described(kinds))]  # noqa: UP007 - made at run time
+    model = with_receivers(Document, kinds, written=written)
+    schema = model.model_json_schema(schema_generator=_WithoutTitles)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

@@ -1,7 +1,7 @@
 """The kinds of receivers that a file may name: those built in, and those of plug-ins.
 
-Plug-ins are looked for when a kind is named that is not built in, and loaded when they are that kind: a configuration
-without them runs none of their code. A built-in kind is never replaced.
+Kinds are loaded when they are named: a configuration runs no code of the others. Plug-ins are looked for when a kind is
+named that is not built in. A built-in kind is never replaced.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,6 +12,15 @@ from pydantic import ValidationError
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.section import wrong
 from taskwatch.errors import ConfigError
+
+
+class BuiltIn(Protocol):
+    """A kind that is built in."""
+
+    @property
+    def options(self) -> type[ReceiverOptions]:
+        """Load it, and return what can be said of its receivers."""
+        ...
 
 
 class Plugins(Protocol):
@@ -27,13 +36,13 @@ class Plugins(Protocol):
 class Kinds(Mapping[str, type[ReceiverOptions]]):
     """All kinds, by what `type:` calls them. One that cannot be loaded is a mistake at `type`."""
 
-    def __init__(self, built_in: Mapping[str, type[ReceiverOptions]], plugins: Plugins) -> None:
+    def __init__(self, built_in: Mapping[str, BuiltIn], plugins: Plugins) -> None:
         self.built_in = built_in
         self._plugins = plugins
 
     def __getitem__(self, kind: str) -> type[ReceiverOptions]:
         if kind in self.built_in:
-            return self.built_in[kind]
+            return self.built_in[kind].options
         if kind not in self._plugins.names():
             raise KeyError(kind)
         try:
@@ -53,6 +62,8 @@ class Kinds(Mapping[str, type[ReceiverOptions]]):
         return len(self.built_in.keys() | set(self._plugins.names()))
 
 
-def described(kinds: Mapping[str, type[ReceiverOptions]]) -> Mapping[str, type[ReceiverOptions]]:
+def described(kinds: Mapping[str, type[ReceiverOptions]]) -> list[type[ReceiverOptions]]:
     """Return the kinds that a schema of the configuration knows: what is installed beside changes no schema."""
-    return kinds.built_in if isinstance(kinds, Kinds) else kinds
+    if isinstance(kinds, Kinds):
+        return [kind.options for kind in kinds.built_in.values()]
+    return list(kinds.values())

@@ -54,6 +54,11 @@ class ReceiverOptions(Section):
         """Where people find the daemon's page, for links to it: the server's external_url, no key of a receiver."""
         return self._status_page
 
+    @property
+    def text_type(self) -> str | None:
+        """The media type of the text that is sent instead of an event; None: no template makes one."""
+        return None
+
     def linked_to(self, status_page: str | None) -> Self:
         """Return the same with links to this page; None: with none."""
         linked = self.model_copy()

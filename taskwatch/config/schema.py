@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar, Union
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -43,7 +43,6 @@ from taskwatch.config.fields import (
     not_yet,
 )
 from taskwatch.config.kept import AuthUrl, EndpointUrl, SecretText
-from taskwatch.config.kinds import described
 from taskwatch.config.network import Proxy, Tls
 from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.config.section import Section, by_type, default
@@ -396,10 +395,11 @@ class Document(Part):
 AnyPart = TypeVar("AnyPart", bound=Part)
 
 
-def with_receivers(model: type[AnyPart], kinds: Mapping[str, type[ReceiverOptions]]) -> type[AnyPart]:
-    """Return the model of a file whose receivers are of these kinds."""
-    written = tuple(described(kinds).values())
-    one: Any = Annotated[Union[written], by_type(kinds)]  # noqa: UP007 - made at run time
+def with_receivers(
+    model: type[AnyPart], kinds: Mapping[str, type[ReceiverOptions]], *, written: Any = ReceiverOptions
+) -> type[AnyPart]:
+    """Return the model of a file whose receivers are of these kinds; `written`: what its JSON Schema says of one."""
+    one: Any = Annotated[written, by_type(kinds)]
     many: Any = Annotated[tuple[one, ...], BeforeValidator(empty_if_off)]
     receivers = default([], "who is told; without any, a receiver of type log, named log")
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, receivers=(many, receivers))

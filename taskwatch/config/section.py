@@ -43,7 +43,13 @@ _TEXTS: Final[Mapping[str, str]] = {
 class Section(BaseModel):
     """A mapping of the configuration, as a frozen value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        defer_build=True,  # a file names few kinds of credentials and receivers: only those are built
+    )
 
     @model_validator(mode="wrap")
     @classmethod

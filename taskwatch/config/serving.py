@@ -102,7 +102,9 @@ class Server(Section):
         f"127.0.0.1:{PORT}", f"HOST:PORT, as [::]:{PORT}; unix:/PATH; off"
     )
     token: SecretText | None = Field(
-        None, description="asked of everybody; required unless listen is a loopback address or a unix socket"
+        None,
+        description="asked of everybody, 16 characters or more; required unless listen is a loopback address or a unix"
+        " socket",
     )
     hosts: Annotated[
         tuple[Annotated[str, PlainValidator(_host_name, json_schema_input_type=str)], ...],

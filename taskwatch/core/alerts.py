@@ -2,7 +2,8 @@
 
 Invariants:
 - An alert ends once, and the first cause wins.
-- Nothing is concluded from what is not known: a task without an instance or a time of creation ends no other's alert.
+- Nothing is concluded from what is not known or cannot be: a task without an instance, without a time of creation, or
+  created after its own end ends no other's alert.
 - That a record is gone ends nothing.
 """
 
@@ -92,5 +93,7 @@ class OpenAlerts:
 
 def _precedes(earlier: Task, later: Task) -> bool:
     if earlier.created_at is None or later.created_at is None or earlier.job_id == later.job_id:
+        return False
+    if later.ended_at is not None and later.ended_at < later.created_at:
         return False
     return earlier.created_at < later.created_at

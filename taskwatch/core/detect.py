@@ -5,6 +5,7 @@ Invariants:
 - A task's revisions have no gap, and `from` of one is `to` of the one before.
 - A step backwards is accepted only when it was read in CONFIRMATIONS distinct polls.
 - A row that is not there says nothing here; `absence` says when a task counts as gone.
+- What a task is does not change: where a row does not say it, it is as it was known.
 """
 
 from collections.abc import Iterable, Mapping
@@ -127,6 +128,7 @@ def _advance(row: Task) -> tuple[int, bool, str, int, str]:
 def _compare(known: Known | None, row: Task, line: Baseline) -> Change | None:
     if known is None:
         return _history(row, line) if line.precedes(row) else _first_seen(row)
+    row = _filled(row, known.task)
     if _is_backward(known.task, row):
         return _held_or_confirmed(known, row)
     if row.status != known.task.status:
@@ -134,6 +136,19 @@ def _compare(known: Known | None, row: Task, line: Baseline) -> Change | None:
     if row != known.task or known.pending_count or known.is_gone:
         return _refreshed(known, row)
     return None
+
+
+def _filled(row: Task, before: Task) -> Task:
+    """Return the row with the name, the time of creation and the instance that it lacks."""
+    now, known = row.instance, before.instance
+    if row.name and row.created_at and now.id and now.name:
+        return row
+    return replace(
+        row,
+        name=row.name or before.name,
+        created_at=row.created_at or before.created_at,
+        instance=replace(now, id=now.id or known.id, name=now.name or known.name),
+    )
 
 
 def _history(row: Task, line: Baseline) -> Change:

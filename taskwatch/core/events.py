@@ -199,7 +199,8 @@ def _task_event_type(transition: Transition) -> EventType:
 
 
 def _work(task: Task) -> str:
-    return f"{task.name} of {task.instance.name}" if task.instance.name else task.name
+    name = task.name or f"The task {task.job_id}"
+    return f"{name} of {task.instance.name}" if task.instance.name else name
 
 
 def _summary_of_loss(loss: Loss) -> str:

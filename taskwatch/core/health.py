@@ -2,7 +2,8 @@
 
 Invariants:
 - What is told once is not told again until it was told to be over, but for one that it is critical by now.
-- One cause is one outage, however many projects it stops. Those that it stops later are told when their own time has come.
+- One cause is one outage, however many projects it stops. Those that it stops later are told when their own time has
+  come, also where the first were told at once: they find out one by one, and one event names all that did meanwhile.
 - An outage is over when all that it stopped works. What still does not, holds up the word of the rest for PARTIAL_SECONDS.
 - Of what was not tried yet nothing is concluded. Time is monotonic.
 """
@@ -94,11 +95,15 @@ def _judge(
 
 
 def _begin(outages: Sequence[Open], untold: Mapping[str, Ailment], now: float) -> Iterator[Begins]:
+    known = {current.outage.place: current.outage for current in outages}
+    critical = {place for place, outage in known.items() if outage.severity is Severity.CRITICAL}
     ripe = {
-        found.place for found in untold.values() if found.is_lasting or now - found.began >= found.patience
+        found.place
+        for found in untold.values()
+        if now - found.began >= found.patience or (found.is_lasting and found.place not in critical)
     }
     for place in sorted(ripe):
-        outage = next((current.outage for current in outages if current.outage.place == place), None)
+        outage = known.get(place)
         alike = {thing: found for thing, found in untold.items() if found.place == place}
         is_critical = any(found.is_lasting for found in alike.values()) or (
             outage is not None and outage.severity is Severity.CRITICAL

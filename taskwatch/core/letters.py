@@ -25,6 +25,8 @@ REMINDER: Final = "This is still open, and nobody has it now:"
 OVER: Final = "over by now"
 LISTED: Final = 50  # events that a message names; the others it counts
 _SUBJECT: Final = 120  # characters
+_PLACES: Final = 2  # projects in a subject
+_PLACE: Final = 24  # characters of the name of one of several
 _REASON: Final = 300
 _WIDTH: Final = 10  # of the words before what they speak of
 _TOGETHER: Final = 10  # tasks in one command
@@ -147,7 +149,7 @@ def _link(contents: Contents, status_page: str) -> str:
 
 
 def _subject(contents: Contents) -> str:
-    place = _place(contents)
+    place = _place(contents) or _places(contents)
     before = "" if contents.severity is Severity.INFO else f"{contents.severity.upper()} "
     if contents.is_reminder:
         said = (
@@ -168,6 +170,13 @@ def _place(contents: Contents) -> str:
         return contents.group.by["project"]
     names = {_project(event) for event in contents.events}
     return names.pop() if len(names) == 1 and not contents.left_out else ""
+
+
+def _places(contents: Contents) -> str:
+    """Name the projects of the worst that is told, and say whether there are others, or may be."""
+    names = list(dict.fromkeys(name for event in contents.events if (name := _project(event))))
+    more = ", …" if len(names) > _PLACES or contents.left_out else ""
+    return f"{', '.join(printable(name, _PLACE) for name in names[:_PLACES])}{more}" if names else ""
 
 
 def _project(event: Mapping[str, Any]) -> str:

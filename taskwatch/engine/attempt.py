@@ -3,14 +3,14 @@
 import asyncio
 
 from taskwatch.engine.ports import DeliveryError, Notifier
-from taskwatch.model.delivery import Message, Reason
+from taskwatch.model.delivery import Delivered, Message, Reason
 
 
-async def try_once(notifier: Notifier, message: Message, *, timeout: float) -> DeliveryError | None:  # noqa: ASYNC109  (the receiver's own)
-    """Try once, for so many seconds. Returns why it failed, or None: the receiver has it."""
+async def try_once(notifier: Notifier, message: Message, *, timeout: float) -> Delivered | DeliveryError:  # noqa: ASYNC109  (the receiver's own)
+    """Try once, for so many seconds. Returns that the receiver has it, or why it failed."""
     try:
         async with asyncio.timeout(timeout):
-            await notifier.notify(message)
+            return Delivered(remark=await notifier.notify(message))
     except DeliveryError as error:
         return error
     except TimeoutError:
@@ -21,4 +21,3 @@ async def try_once(notifier: Notifier, message: Message, *, timeout: float) -> D
         return DeliveryError(Reason.BROKEN, "the notifier raised CancelledError")
     except Exception as error:  # noqa: BLE001  (a notifier's mistake is an outcome; its text may hold a secret)
         return DeliveryError(Reason.BROKEN, f"the notifier raised {type(error).__name__}")
-    return None

@@ -6,6 +6,7 @@ Invariants:
   what it says. What is told of a task keeps its order, whatever groups it is told in: the store lets nothing overtake.
 - However many groups there are, BURST messages go at once and one a minute after that, and BURST wait at most. What there
   is no room for goes with the last of them: more is told in a message, nothing is left out.
+- News come before reminders, which leave KEPT of the room to news; only one that found none for so long takes a last one.
 - An alert is reminded of when a receiver has not heard of it for so long, whatever else it heard.
 - Waiting is monotonic. What an earlier run had waited already counts, as far as the wall clock can be believed.
 """
@@ -29,9 +30,14 @@ from taskwatch.model.letter import written
 
 BURST: Final = 10  # messages
 ONE_LEFT: Final = 2.0  # with less room than for two
+KEPT: Final = BURST / 2  # for news
 REFILL_SECONDS: Final = 60.0  # for one more
+STARVING_SECONDS: Final = BURST * REFILL_SECONDS  # in which there is room for all, unless news never cease
 LOOK_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 1.0  # somebody changed what was to be told
+READING: Final = (
+    1 / 20
+)  # of the time, at most: so much of it goes into reading what waits, however much that is
 
 
 class Groups:
@@ -57,7 +63,8 @@ class Groups:
         # Of open alerts: as recorded, and monotonic.
         self._heard_at: dict[EventId, tuple[datetime, float]] = {}
         self._room = float(BURST)
-        self._told_last = False  # of the two that want room: news, not reminders
+        self._read_again_at = 0.0  # monotonic
+        self._without_room_since: float | None = None  # reminders that are due, monotonic
         self._began_at = self._counted_at = clock.monotonic()
 
     async def gather(self, *, at_once: bool = False) -> float:
@@ -73,7 +80,7 @@ class Groups:
             under_way = await self._book.under_way(self._receiver)
             self._count(under_way, routing)
             turns = [partial(self._tell, routing, at_once=at_once), partial(self._remind, under_way, routing)]
-            if self._told_last and self._room < ONE_LEFT:
+            if self._is_starving():
                 turns.reverse()
             return min([await turn() for turn in turns])
         except StaleStateError:
@@ -92,7 +99,13 @@ class Groups:
 
     async def _tell(self, routing: Routing, *, at_once: bool) -> float:
         now = self._clock.monotonic()
+        if self._room < 1.0:
+            return self._patience([0.0])
+        if now < self._read_again_at and not at_once:
+            return self._patience([self._read_again_at - now])
         groups = await self._book.waiting_groups(self._receiver)
+        took = self._clock.monotonic() - now
+        self._read_again_at = now + min(took / READING, LOOK_SECONDS)
         groupings = {group.key: routing.grouping(read_group(group.key).route) for group in groups}
         self._waits_since = {group.key: self._since(group, groupings[group.key], now) for group in groups}
         ready = {
@@ -101,29 +114,28 @@ class Groups:
             if not group.is_open
         }
         due = [key for key, instant in ready.items() if instant <= now]
-        free = await self._book.free_groups(self._receiver, due) if due and self._room >= 1.0 else []
+        free = await self._book.free_groups(self._receiver, due) if due else []
         in_vain = 0
         for keys in self._batches(free):
             if await self._write(keys, now):
                 self._room -= 1.0
-                self._told_last = True
             elif (in_vain := in_vain + 1) >= BURST:  # the rest at the next look, by what is free then
                 break
         return self._patience(instant - now for instant in ready.values())
 
-    def _patience(self, left: Iterable[float]) -> float:
+    def _patience(self, left: Iterable[float], *, kept: float = 0.0) -> float:
         """Return in how many seconds there may be something to write, of what is due in so many, or is and has no room."""
-        until_room = (
-            max((1.0 - self._room) * REFILL_SECONDS, AGAIN_SECONDS) if self._room < 1.0 else LOOK_SECONDS
-        )
+        lacking = 1.0 + kept - self._room
+        until_room = max(lacking * REFILL_SECONDS, AGAIN_SECONDS) if lacking > 0.0 else LOOK_SECONDS
         return min([LOOK_SECONDS, *(seconds if seconds > 0.0 else until_room for seconds in left)])
 
-    def _batches(self, due: Sequence[str]) -> Iterator[Sequence[str]]:
-        """Yield a group for each message; all that are left, where there is room for but one more."""
+    def _batches(self, due: Sequence[str], *, kept: float = 0.0) -> Iterator[Sequence[str]]:
+        """Yield a group for each message; all that are left, where there is room for but one more beside what is kept."""
         for number, key in enumerate(due):
-            if self._room < 1.0:
+            room = self._room - kept
+            if room < 1.0:
                 return
-            if self._room < ONE_LEFT:
+            if room < ONE_LEFT:
                 yield due[number:]
                 return
             yield [key]
@@ -184,13 +196,21 @@ class Groups:
         left = self._until_due(alerts, under_way.groups, routing)
         # A reminder of a group is of all that is open in it: one that is due takes the others along.
         due = [key for key, seconds in left.items() if seconds <= 0.0]
-        for keys in self._batches(due):
+        kept = max(self._room - 1.0, 0.0) if due and self._is_starving() else KEPT
+        if not due or self._room - kept >= 1.0:
+            self._without_room_since = None
+        elif self._without_room_since is None:
+            self._without_room_since = self._clock.monotonic()
+        for keys in self._batches(due, kept=kept):
             chosen = frozenset(keys)
             of_these = [alert for alert in alerts if alert.group in chosen and not alert.is_reminded]
             if await self._write_again(keys, of_these, routing):
                 self._room -= 1.0
-                self._told_last = False
-        return self._patience(left.values())
+        return self._patience(left.values(), kept=kept)
+
+    def _is_starving(self) -> bool:
+        since = self._without_room_since
+        return since is not None and self._clock.monotonic() - since >= STARVING_SECONDS
 
     def _until_due(
         self, alerts: Sequence[Open], under_way: Collection[str], routing: Routing

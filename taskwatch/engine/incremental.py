@@ -16,7 +16,7 @@ Invariants:
 - No clock is believed that is ahead: the line is never later than the cloud's own Date at that reading.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -68,15 +68,15 @@ class Course:
         """Whether a step backwards waits for confirmation: equal bytes are then fresh evidence."""
         return bool(self._pending)
 
-    def next(self, *, now: float, date: datetime, full_poll: float, checks: bool) -> Ask:
-        """Say what to ask, at this monotonic time and the cloud's time. Without `checks` no check is due."""
+    def next(self, *, now: float, date: Callable[[], datetime], full_poll: float, checks: bool) -> Ask:
+        """Say what to ask at this monotonic time; `date` tells the cloud's. Without `checks` no check is due."""
         is_due = self.full_at is None or now - self.full_at[1] >= full_poll
         within = min(full_poll, CENSUS_SECONDS) if self._misses else full_poll
         is_census_due = self._census_at is None or now - self._census_at >= within
         must_be_whole = self._is_stale or self._missing or self._pending or is_census_due
         if is_due or must_be_whole or not self._pays or self._newest is None:
             is_unchecked = self._checked_at is None or now - self._checked_at >= full_poll
-            sought = self._missing | (self._absent.keys() - self._lost)
+            sought = self._missing | (self._absent.keys() - self._lost) if self._absent else self._missing
             return Ask(
                 # What is missing is looked for among all rows.
                 known=None if sought or is_census_due else self._whole,
@@ -85,7 +85,7 @@ class Course:
             )
         return Ask(
             known=self._recent,
-            since=since(newest=self._newest, latest=self._latest or self._newest, date=date),
+            since=since(newest=self._newest, latest=self._latest or self._newest, date=date()),
             open_tasks=self._open((self._begun or {}).keys() - self._lost),
         )
 
@@ -112,8 +112,9 @@ class Course:
             if ask.known is None:
                 self._census_at = now
             self._is_stale = False
-            self._absent |= dict.fromkeys(listing.missing - self._absent.keys(), now)
-            self._lost |= {job_id for job_id in listing.missing if now - self._absent[job_id] >= LOST_SECONDS}
+            if listing.missing:
+                self._absent |= dict.fromkeys(listing.missing - self._absent.keys(), now)
+                self._lost |= {id_ for id_ in listing.missing if now - self._absent[id_] >= LOST_SECONDS}
             self._missing = frozenset()
         else:
             self._missing = listing.missing - self._absent.keys()
@@ -182,6 +183,8 @@ class Course:
         self._checked_at = None
         self._disagreements = 0
 
-    def _open(self, job_ids: Iterable[str]) -> tuple[OpenTask, ...]:
+    def _open(self, job_ids: Collection[str]) -> tuple[OpenTask, ...]:
+        if not job_ids:
+            return ()
         begun = self._begun or {}
         return tuple(OpenTask(job_id, begun.get(job_id)) for job_id in sorted(job_ids))

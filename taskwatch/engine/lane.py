@@ -7,6 +7,8 @@ Invariants:
 - What has happened is recorded even while the lane is asked to stop; what cannot be recorded is
   recorded later, and not sent again meanwhile.
 - A receiver that is down costs one attempt at a time, and no other receiver anything.
+- Of several whom a receiver writes to one that is put off is asked again, alone: nothing waits for that, and it says nothing
+  of the receiver. LEFT messages wait so at most, and none for longer than the horizon; then it is delivered in part.
 """
 
 import asyncio
@@ -34,6 +36,7 @@ from taskwatch.model.delivery import (
     Outcome,
     Reason,
     Retry,
+    Scope,
 )
 from taskwatch.model.outage import Ailment, Kind, Place
 from taskwatch.telemetry import Logger
@@ -42,6 +45,7 @@ IN_FLIGHT: Final = 4
 WINDOW: Final = 10_000  # pending deliveries in memory, without their bodies
 REFILL: Final = 500
 POISONED: Final = 10  # failures of one event while others succeeded
+LEFT: Final = 50  # messages that some have and others are still to get: after a restart all are asked again
 RELOAD_SECONDS: Final = 30.0  # a lost wake-up costs this much at most
 STORE_RETRY_SECONDS: Final = 1.0
 REPEAT_SECONDS: Final = 60.0
@@ -292,23 +296,27 @@ class Lane:
 
     def _begin(self) -> None:
         now = self._clock.monotonic()
-        while self._may_begin(now):
-            item = self._queue.take()
+        while (
+            item := next((head for head in self._queue.heads if self._may_begin(head, now)), None)
+        ) is not None:
+            self._queue.take(item)
             attempt = asyncio.create_task(self._attempt(item), name=f"attempt {self.receiver} {item.id}")
             self._attempts.add(attempt)
             attempt.add_done_callback(self._ended)
             if self._rules.rate is not None:
                 self._begin_at = max(self._begin_at, now) + 1.0 / self._rules.rate
 
-    def _may_begin(self, now: float) -> bool:
-        head = self._queue.head
-        if head is None or self._breaker.is_paused or self._stopping or now < self._opens_at(head):
+    def _may_begin(self, head: Item, now: float) -> bool:
+        if self._breaker.is_paused or self._stopping or now < self._opens_at(head):
             return False
         if now < self._begin_at:
             return False
-        if self._breaker.is_down:  # probes rotate: the head that has waited longest, due or not
+        if self._is_probe(head):  # these rotate: the head that has waited longest, due or not
             return not self._attempts
         return len(self._attempts) < IN_FLIGHT and head.due <= now
+
+    def _is_probe(self, head: Item) -> bool:
+        return self._breaker.is_down and not head.in_part  # what is left of one proves little
 
     def _opens_at(self, head: Item) -> float:
         return self._breaker.opens_at(untried_since=None if head.attempts else head.loaded_at)
@@ -317,10 +325,10 @@ class Lane:
         """Return the seconds until something can be begun that cannot be now, or the store is asked again."""
         first = min(self._reload_at, self._repeat_at)
         slots = 1 if self._breaker.is_down else IN_FLIGHT
-        head = self._queue.head
-        if head is not None and not self._breaker.is_paused and len(self._attempts) < slots:
-            due = 0.0 if self._breaker.is_down else head.due
-            first = min(first, max(due, self._opens_at(head), self._begin_at))
+        if not self._breaker.is_paused and len(self._attempts) < slots:
+            for head in self._queue.heads:
+                due = 0.0 if self._is_probe(head) else head.due
+                first = min(first, max(due, self._opens_at(head), self._begin_at))
         if self._gatherer is not None:
             first = min(first, max(self._gather_at, self._not_gathered_before))
         return max(first - self._clock.monotonic(), 0.0)
@@ -341,38 +349,73 @@ class Lane:
         if body is None:  # dropped by an operator meanwhile
             self._queue.finish(item)
             return
-        failure = await self._send(item, body)
-        outcome = self._judge(item, failure)
+        answer = await self._send(item, body)
+        outcome = self._judge(item, answer)
         recording = asyncio.create_task(self._record(item, outcome), name=f"record {self.receiver} {item.id}")
         self._recordings.add(recording)
         recording.add_done_callback(self._recordings.discard)
         await asyncio.shield(recording)
 
-    async def _send(self, item: Item, body: bytes) -> DeliveryError | None:
+    async def _send(self, item: Item, body: bytes) -> Delivered | DeliveryError:
         message = Message(event_id=item.queued.event_id, body=body, replay=item.queued.replay)
         return await try_once(self._notifier, message, timeout=self._rules.timeout)
 
-    def _judge(self, item: Item, failure: DeliveryError | None) -> Outcome:
+    def _judge(self, item: Item, answer: Delivered | DeliveryError) -> Outcome:
         now = self._clock.monotonic()
         item.attempts += 1
         if item.tried_at is not None:
             item.tried_seconds += now - item.tried_at
         item.tried_at = now
-        if failure is None:
+        if isinstance(answer, Delivered):
             self._succeeded()
-            return Delivered()
-        self._tally.failures[self.receiver, failure.reason] += 1
-        self._failed(item, failure, now)
-        if item.poisoned >= POISONED:
-            return _dead(item, failure, "poison")
-        if item.tried_seconds >= self._rules.horizon:
-            return _dead(item, failure, "horizon")
+            return answer
+        self._tally.failures[self.receiver, answer.reason] += 1
+        if answer.scope is Scope.PART:
+            self._taken_in_part(item, answer, now)
+        else:
+            self._failed(item, answer, now)
+        why = self._end(item)
+        if why is not None:
+            return self._given_up(item, answer) if item.in_part else _dead(item, answer, why)
         return Retry(
-            reason=failure.reason,
-            detail=failure.detail,
+            reason=answer.reason,
+            detail=answer.detail,
             poisoned=item.poisoned,
             tried_seconds=item.tried_seconds,
+            in_part=item.in_part,
         )
+
+    def _end(self, item: Item) -> str | None:
+        """Return why it is tried no more, if that is so."""
+        if item.poisoned >= POISONED:
+            return "poison"
+        if item.tried_seconds >= self._rules.horizon:
+            return "horizon"
+        return "left" if item.in_part and self._queue.in_part >= LEFT else None
+
+    def _taken_in_part(self, item: Item, answer: DeliveryError, now: float) -> None:
+        if not item.in_part:
+            self._succeeded()  # those who took it took it just now; what is left of it says nothing of the receiver
+        log = self._log.debug if item.in_part else self._log.warning
+        log(
+            "delivered_in_part",
+            event_id=item.queued.event_id,
+            attempt=item.attempts,
+            reason=answer.reason.value,
+            detail=answer.detail,
+        )
+        item.in_part = True
+        item.due = now + self._delay(item.attempts)
+
+    def _given_up(self, item: Item, answer: DeliveryError) -> Delivered:
+        self._log.warning(
+            "recipient_given_up",
+            event_id=item.queued.event_id,
+            attempts=item.attempts,
+            reason=answer.reason.value,
+            detail=answer.detail,
+        )
+        return Delivered(remark=answer.detail)
 
     def _succeeded(self) -> None:
         if self._breaker.failures:
@@ -425,6 +468,8 @@ class Lane:
         match outcome:
             case Retry():
                 self._queue.put_back(item)
+                if outcome.in_part:
+                    self._gather_at = 0.0  # what waited for this message may be told now
             case Delivered():
                 self._tally.deliveries[self.receiver, DeliveryState.DELIVERED] += 1
                 self._log.debug("delivered", event_id=item.queued.event_id, attempt=item.attempts)

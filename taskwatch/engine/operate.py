@@ -4,21 +4,22 @@ from collections.abc import Collection
 from datetime import datetime
 
 from taskwatch.engine.attempt import try_once
-from taskwatch.engine.ports import Ledger, Notifier, PollRecord, ProjectState, Routed
+from taskwatch.engine.ports import DeliveryError, Ledger, Notifier, PollRecord, ProjectState, Routed
 from taskwatch.engine.recording import ends_told
 from taskwatch.model.alert import Ended, Why
-from taskwatch.model.delivery import Message
+from taskwatch.model.delivery import Delivered, Message
 from taskwatch.model.project import Project
 
 
-async def try_receiver(notifier: Notifier, message: Message, *, timeout: float) -> None:  # noqa: ASYNC109  (the receiver's own)
+async def try_receiver(notifier: Notifier, message: Message, *, timeout: float) -> Delivered:  # noqa: ASYNC109  (the receiver's own)
     """Send a receiver a message once, and close the notifier. Raises DeliveryError."""
     try:
-        failure = await try_once(notifier, message, timeout=timeout)
+        answer = await try_once(notifier, message, timeout=timeout)
     finally:
         await notifier.close()
-    if failure is not None:
-        raise failure
+    if isinstance(answer, DeliveryError):
+        raise answer
+    return answer
 
 
 async def resolve(

@@ -194,10 +194,14 @@ class Poller:
     @property
     def skew(self) -> timedelta | None:
         """By how much this host's wall clock, as it is now, is ahead of the cloud's."""
+        return None if self._cloud_clock is None else self._clock.now() - self._cloud_now()
+
+    def _cloud_now(self) -> datetime:
+        """Return the time by the cloud's clock; by this host's while the cloud has not said its own."""
         if self._cloud_clock is None:
-            return None
+            return self._clock.now()
         date, read_at = self._cloud_clock
-        return self._clock.now() - (date + timedelta(seconds=self._clock.monotonic() - read_at))
+        return date + timedelta(seconds=self._clock.monotonic() - read_at)
 
     async def poll(self, *, commits: bool = True) -> Poll:
         """Read the list, record and tell what changed.
@@ -208,7 +212,12 @@ class Poller:
         """
         memory = await self._remembered()
         rules, manner = self.rules, self._source.manner
-        ask = self._next(checks=commits)
+        ask = self._course.next(
+            now=self._clock.monotonic(),
+            date=self._cloud_now,
+            full_poll=self.rules.full_poll,
+            checks=commits,
+        )
         asked_at = self._clock.now()
         listing = await self._source.fetch(ask)
         read = _Read(
@@ -221,8 +230,9 @@ class Poller:
         if listing.cloud_date is not None:
             self._cloud_clock = (listing.cloud_date, read.read_at)
         # Whatever becomes of this poll: what was shown is not missing.
-        shown = {task.job_id for task in listing.changed}
-        memory.absences = {id_: found for id_, found in memory.absences.items() if id_ not in shown}
+        if memory.absences:
+            shown = {task.job_id for task in listing.changed}
+            memory.absences = {id_: found for id_, found in memory.absences.items() if id_ not in shown}
         gap = _gap(memory, read) if listing.complete else None
         events: tuple[Event, ...] = ()
         if memory.state.baseline_at is None or listing.changed or read.is_census:
@@ -276,14 +286,6 @@ class Poller:
     def _tell(self, events: Sequence[Event]) -> None:
         self._tally.events.update(event.type for event in events)
         self._told(events)
-
-    def _next(self, *, checks: bool) -> Ask:
-        return self._course.next(
-            now=self._clock.monotonic(),
-            date=self._clock.now() - (self.skew or timedelta()),
-            full_poll=self.rules.full_poll,
-            checks=checks,
-        )
 
     async def _remembered(self) -> _Memory:
         name = self.project.name
@@ -362,7 +364,7 @@ class Poller:
 
     def _measure(self, moments: Iterable[datetime]) -> None:
         """Count how long after these moments, by the cloud's clock, it is recorded what happened then."""
-        now = self._clock.now() - (self.skew or timedelta())
+        now = self._cloud_now()
         for moment in moments:
             self._tally.detection_seconds.add(max((now - moment).total_seconds(), 0.0))
 

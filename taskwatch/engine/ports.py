@@ -372,8 +372,12 @@ class Renderer(Protocol):
 class Notifier(Protocol):
     """Talks to one receiver. Returning means that the receiver has the message."""
 
-    async def notify(self, message: Message) -> None:
-        """Deliver once. Raises DeliveryError; the lane decides whether and when to try again."""
+    async def notify(self, message: Message) -> str | None:
+        """Deliver once. Raises DeliveryError; the lane decides whether and when to try again.
+
+        Returns what people are to know of a message that was taken, as that some of its readers were refused for
+        good: it stands with the delivery. Most often there is nothing to say.
+        """
         ...
 
     async def repeat(self) -> None:

@@ -56,6 +56,7 @@ class Watch:
         self.credential = credential
         self._clock = clock
         self._unbound_log = log
+        self._bound_log: tuple[str, Logger] | None = None  # and the name it is bound to
         self._edge = edge
         self._tally = tally or Tally()
         self._turn = asyncio.Lock()
@@ -70,16 +71,21 @@ class Watch:
         self.gap_seconds: float | None = None
         self._budget: Budget | None = None
         self._has_told_cost = False
-        self._next_poll_at = clock.now()
+        self._next_poll = clock.now(), 0.0  # so many seconds after that
 
     @property
     def _log(self) -> Logger:
-        return self._unbound_log.bind(project=self.poller.project.name)
+        name = self.poller.project.name
+        if self._bound_log is None or self._bound_log[0] != name:
+            self._bound_log = name, self._unbound_log.bind(project=name)
+        return self._bound_log[1]
 
     @property
     def condition(self) -> Condition:
         """How the watching goes."""
-        return Condition(interval=self._interval, next_poll_at=self._next_poll_at, trouble=self._trouble)
+        began, wait = self._next_poll
+        next_poll_at = began + timedelta(seconds=wait)
+        return Condition(interval=self._interval, next_poll_at=next_poll_at, trouble=self._trouble)
 
     @property
     def configured_interval(self) -> float:
@@ -105,8 +111,9 @@ class Watch:
         """Poll once. Returns the interval in seconds; raises only what ends the daemon."""
         began = self._clock.now()
         await self.poll()
-        self._next_poll_at = began + timedelta(seconds=self._interval)
-        return self._interval
+        interval = self._interval
+        self._next_poll = began, interval
+        return interval
 
     async def poll(self) -> Poll | None:
         """Poll once, after a poll that is under way. None: it failed, and `condition` says why.

@@ -40,6 +40,7 @@ class Scope(StrEnum):
     """Whom a failed attempt speaks of."""
 
     EVENT = "event"  # this event; others may pass
+    PART = "part"  # some of those whom the receiver writes to: the others have it
     RECEIVER = "receiver"  # all of them wait
     PAUSED = "paused"  # all of them wait until an operator acts (410)
 
@@ -64,21 +65,25 @@ class Queued:
     poisoned: int = 0  # failures while others succeeded
     tried_seconds: float = 0.0  # time since the first attempt in which taskwatch ran
     replay: bool = False
+    in_part: bool = False  # some have it already
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """The receiver said that it has it."""
 
+    remark: str | None = None  # of what it did not take of it, and never will
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """Not yet. `poisoned` and `tried_seconds` are the new totals."""
+    """Not yet, or not all of it. `poisoned` and `tried_seconds` are the new totals."""
 
     reason: Reason
     detail: str
     poisoned: int
     tried_seconds: float
+    in_part: bool = False  # some have it: the others alone are asked again, and nothing else waits for them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

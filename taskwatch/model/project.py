@@ -48,6 +48,7 @@ class Digests:
     asked: Hashable = None  # pages are an answer to this question; under another they are not compared
     pages: tuple[PageDigest, ...]
     rows: bytes  # of each row as it was read, in order, 8 bytes each: a fiftieth of what the rows would take
+    content: int | None = None  # of all rows at once, in their order and as they came in pages
     tasks: int  # distinct ones among the rows
 
 

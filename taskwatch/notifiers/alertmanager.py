@@ -12,13 +12,12 @@ Alertmanager API v2, POST /api/v2/alerts (https://github.com/prometheus/alertman
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Self
 
-import aiohttp
 import msgspec
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -31,10 +30,15 @@ from taskwatch.engine.ports import AlertBook, DeliveryError, Standing
 from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import Message
 from taskwatch.model.event import EventId, EventType
-from taskwatch.notifiers.connection import open_session
-from taskwatch.notifiers.endpoint import Endpoint, HttpOptions
+from taskwatch.notifiers.http_options import HttpOptions
+from taskwatch.notifiers.replica import Replica
 from taskwatch.telemetry import Logger, printable
 from taskwatch.tls import Tls
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from taskwatch.notifiers.endpoint import Endpoint
 
 PATH: Final = "/api/v2/alerts"
 FIRING: Final = timedelta(minutes=15)  # longer than a host takes to come up again
@@ -74,9 +78,17 @@ def open_notifier(
     options: AlertmanagerOptions, *, clock: Clock, log: Logger, alerts: AlertBook
 ) -> "AlertmanagerNotifier":
     """Open the notifier, with connections of its own."""
+    # They bring aiohttp, and commands that list something read the options and open nothing.
+    from taskwatch.notifiers.connection import open_session  # noqa: PLC0415
+    from taskwatch.notifiers.endpoint import Endpoint  # noqa: PLC0415
+
     tls = Tls(options.tls.trust, log=log.bind(receiver=options.name))
+    session = open_session(options.timeout)
+    replicas = [
+        Endpoint(options, url=url, path=PATH, session=session, clock=clock, tls=tls) for url in options.urls
+    ]
     return AlertmanagerNotifier(
-        options, session=open_session(options.timeout), clock=clock, tls=tls, alerts=alerts, log=log
+        options, session=session, replicas=replicas, clock=clock, alerts=alerts, log=log
     )
 
 
@@ -97,9 +109,9 @@ class AlertmanagerNotifier:
         self,
         options: AlertmanagerOptions,
         *,
-        session: aiohttp.ClientSession,
+        session: "aiohttp.ClientSession",
+        replicas: "Iterable[Endpoint]",
         clock: Clock,
-        tls: Tls,
         alerts: AlertBook,
         log: Logger,
     ) -> None:
@@ -109,8 +121,7 @@ class AlertmanagerNotifier:
         self._alerts = alerts
         self._log = log.bind(receiver=options.name)
         self._replicas = [
-            _Replica(number, Endpoint(options, url=url, path=PATH, session=session, clock=clock, tls=tls))
-            for number, url in enumerate(options.urls)
+            Replica(number, endpoint, clock=clock, log=self._log) for number, endpoint in enumerate(replicas)
         ]
         self._posts: set[asyncio.Task[None]] = set()  # to replicas that are slower than another
         self._over_since: dict[EventId, float] = {}  # monotonic, of alerts that are over
@@ -120,7 +131,7 @@ class AlertmanagerNotifier:
         """Post how the alerts stand that the event opened or ended; of what is no alert there is nothing to say."""
         told = msgspec.json.decode(message.body, type=_Told)
         if told.type == EventType.RECEIVER_TEST:
-            await self._to_any(lambda replica: replica.post([self._trial(message)]))
+            await self._to_any(lambda replica: replica.post(lambda now: [self._trial(message, now)]))
             return
         resolves = told.data.resolves
         ids = [told.id] if resolves is None else [resolves] if isinstance(resolves, str) else resolves
@@ -156,7 +167,7 @@ class AlertmanagerNotifier:
         await asyncio.gather(*self._posts, return_exceptions=True)
         await self._session.close()
 
-    async def _to_any(self, post: "Callable[[_Replica], Coroutine[None, None, None]]") -> None:
+    async def _to_any(self, post: Callable[[Replica], Coroutine[None, None, None]]) -> None:
         """Post to every replica; return when the first has taken it. Raises DeliveryError if none does.
 
         The others go on meanwhile. One that is far behind is left to the next repetition.
@@ -181,14 +192,13 @@ class AlertmanagerNotifier:
         if not post.cancelled():
             post.exception()  # it is told by who waits for it, or by the next repetition
 
-    async def _say(self, replica: "_Replica", events: Collection[EventId] | None) -> None:
+    async def _say(self, replica: Replica, events: Collection[EventId] | None) -> None:
         """Post how these alerts stand, or all; what stands is read when it is the replica's turn."""
         async with replica.turn():
             standing = await self._frozen(await self._alerts.standing(self._options.name, events))
             for begin in range(0, len(standing), BATCH):
                 batch = standing[begin : begin + BATCH]
-                now = self._clock.now()
-                await replica.post([self._alert(alert, now) for alert in batch])
+                await replica.post(partial(self._alerts_at, batch))
                 replica.taken |= {alert.event_id for alert in batch if self._is_over(alert)}
 
     async def _frozen(self, standing: Sequence[Standing]) -> list[Standing]:
@@ -208,15 +218,20 @@ class AlertmanagerNotifier:
     def _is_over(self, alert: Standing) -> bool:
         return alert.ended_at is not None or alert.fired_seconds >= self._options.fire_for
 
+    def _alerts_at(self, batch: Sequence[Standing], now: datetime) -> list[dict[str, Any]]:
+        return [self._alert(alert, now) for alert in batch]
+
     def _alert(self, alert: Standing, now: datetime) -> dict[str, Any]:
+        """Return what is posted to a replica whose time is `now`. What is over ends there in no future, the rest in no past."""
         starts = _starts_at(alert)
-        ends = now + FIRING
         if self._is_over(alert):
-            ends = max(starts, min(now, alert.ended_at or now))
+            ends = min(now, max(starts, alert.ended_at or now))
+        else:
+            ends = max(now, self._clock.now()) + FIRING  # a proxy may have told the time, and a wrong one
         return {
             "labels": alert.labels,
             "annotations": _annotations(alert),
-            "startsAt": _rfc3339(starts),
+            "startsAt": _rfc3339(min(starts, ends)),  # by whatever clock it is, never after the end: refused
             "endsAt": _rfc3339(ends),
             **self._link(msgspec.json.decode(alert.body)),
         }
@@ -244,7 +259,7 @@ class AlertmanagerNotifier:
         for replica in self._replicas:
             replica.taken &= set(over) - set(settled)
 
-    def _tell(self, replica: "_Replica", result: object) -> None:
+    def _tell(self, replica: Replica, result: object) -> None:
         """Log when a replica begins to miss what is repeated, and when it takes it again."""
         if isinstance(result, DeliveryError | StoreFailedError):
             log = self._log.debug if replica.is_missing else self._log.warning
@@ -256,8 +271,7 @@ class AlertmanagerNotifier:
             self._log.info("alerts_repeated_again", replica=replica.name)
             replica.is_missing = False
 
-    def _trial(self, message: Message) -> dict[str, Any]:
-        now = self._clock.now()
+    def _trial(self, message: Message, now: datetime) -> dict[str, Any]:
         event = msgspec.json.decode(message.body)
         return {
             "labels": {
@@ -271,31 +285,6 @@ class AlertmanagerNotifier:
             "endsAt": _rfc3339(now + TRIED),
             **self._link(event),
         }
-
-
-class _Replica:
-    """One Alertmanager, told one thing after the other."""
-
-    def __init__(self, number: int, endpoint: Endpoint) -> None:
-        self.name = f"urls[{number}]"  # the error names the host, where there is one
-        self.endpoint = endpoint
-        self.waiting = 0
-        self.taken: set[EventId] = set()  # of the alerts that are over, those that it knows to be
-        self.is_missing = False
-        self._lock = asyncio.Lock()
-
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        self.waiting += 1
-        try:
-            async with self._lock:
-                yield
-        finally:
-            self.waiting -= 1
-
-    async def post(self, alerts: Sequence[Mapping[str, Any]]) -> None:
-        body = msgspec.json.encode(alerts)
-        await self.endpoint.post(body, {"Content-Type": "application/json"})
 
 
 def _labels(alert: Standing) -> dict[str, str]:

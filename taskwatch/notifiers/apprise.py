@@ -1,7 +1,8 @@
 """The receiver `apprise`: a letter goes to each URL that the library Apprise knows: chats, phones, a hundred services.
 
 Invariants:
-- It is delivered when each URL has taken it. Which one has it already is not told again.
+- It is delivered when each URL has taken it. Which one has it already is not told again, and one that has it not then
+  speaks of no other.
 - The library blocks, and some services hang for as long as they like: at most THREADS of a receiver are in it. Who
   has no answer in time goes on without; while all threads hang, nothing more is begun.
 - A URL is a secret as a whole: nothing of it is in an error, and what the library logs goes nowhere.
@@ -14,6 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from urllib.parse import unquote
@@ -29,7 +31,7 @@ from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
 from taskwatch.model.event import EventId, Severity
 from taskwatch.model.letter import Letter, read_letter
-from taskwatch.notifiers.parts import Taken, shown, subject_of
+from taskwatch.notifiers.parts import Taken, named, shown, subject_of
 from taskwatch.secret import Secret
 from taskwatch.telemetry import Logger
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     import apprise
 
 THREADS: Final = 2  # of one receiver
+WAITING: Final = 0.9  # of the time that an attempt may take: it is to say who has it before it is cut off
 MAX_URLS: Final = 20
 MISSING: Final = 'apprise needs the library Apprise: pip install "taskwatch[apprise]"'
 
@@ -81,7 +84,7 @@ class AppriseNotifier:
     """Tells each URL of a letter, one apart from the other."""
 
     def __init__(self, options: AppriseOptions) -> None:
-        self._timeout = options.timeout
+        self._timeout = WAITING * options.timeout
         self._urls = {f"urls[{number}]": url for number, url in enumerate(options.urls)}
         self._taken = Taken()
         self._threads = _Threads()
@@ -91,9 +94,17 @@ class AppriseNotifier:
         self._threads.require_one()
         letter, has = read_letter(message.body), self._taken.by(message)
         left = {name: url for name, url in self._urls.items() if name not in has}
-        await self._all(
-            {name: self._tell(message, name, partial(tell, name, url, letter)) for name, url in left.items()}
-        )
+        try:
+            await self._all(
+                {
+                    name: self._tell(message, name, partial(tell, name, url, letter))
+                    for name, url in left.items()
+                }
+            )
+        except DeliveryError as error:
+            if self._taken.by(message):
+                error.scope = Scope.PART
+            raise
         self._taken.forget(message)
 
     async def repeat(self) -> None:
@@ -110,7 +121,7 @@ class AppriseNotifier:
         """Nothing is held open; a thread that hangs ends with the process."""
 
     async def _all(self, outcomes: Mapping[str, Coroutine[None, None, Outcome]]) -> None:
-        """Wait for all of them, for as long as an attempt may take. Raises the first failure."""
+        """Wait for all of them, for as long as an attempt may take. Raises the first failure, which names the others."""
         tasks = {name: asyncio.create_task(outcome) for name, outcome in outcomes.items()}
         try:
             if tasks:
@@ -119,11 +130,17 @@ class AppriseNotifier:
             for task in tasks.values():
                 task.cancel()
             await asyncio.gather(*tasks.values(), return_exceptions=True)
-        for name, task in tasks.items():
-            if task.cancelled():
-                raise DeliveryError(Reason.TIMEOUT, f"{name} did not answer in time")
-            if (failure := task.result()) is not None:
-                raise failure
+        failures = {
+            name: DeliveryError(Reason.TIMEOUT, f"{name} did not answer in time")
+            if task.cancelled()
+            else task.result()
+            for name, task in tasks.items()
+        }
+        failed = {name: failure for name, failure in failures.items() if failure is not None}
+        if failed:
+            (_, first), *others = failed.items()
+            so = f" (so with {named([name for name, _ in others])})" if others else ""
+            raise replace(first, detail=f"{first.detail}{so}")
 
     async def _tell(self, message: Message, name: str, work: Callable[[], Outcome]) -> Outcome:
         """Tell one URL, or wait for what an earlier attempt began: twice at once it is told by nobody."""

@@ -1,68 +1,22 @@
-"""Receivers over HTTP: what can be said of how they are reached, and one endpoint that is."""
+"""One endpoint over HTTP that is posted to."""
 
 import base64
-import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Final, Self
+from datetime import datetime
 
 import aiohttp
-from pydantic import AfterValidator, Field, model_validator
 from yarl import URL
 
 from taskwatch.clock import Clock
-from taskwatch.config import network
-from taskwatch.config.kept import SecretText
-from taskwatch.config.network import Proxy
-from taskwatch.config.receiver import ReceiverOptions
-from taskwatch.config.section import Section, default
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Reason, Scope
 from taskwatch.notifiers.connection import Way, try_connection
 from taskwatch.notifiers.http import post
+from taskwatch.notifiers.http_options import HttpOptions
 from taskwatch.secret import Secret
 from taskwatch.tls import Tls, TlsUnusableError
 from taskwatch.urls import read_proxy
-
-_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, section 5.6.2
-_OWN_HEADERS: Final = frozenset(
-    {"content-type", "content-length", "host", "transfer-encoding", "authorization"}
-)
-
-
-def _header_name(name: str) -> str:
-    if not _HEADER_NAME.fullmatch(name):
-        raise ValueError("not a header name; write letters, digits and -")
-    if name.lower() in _OWN_HEADERS or name.lower().startswith("webhook-"):
-        raise ValueError(
-            "taskwatch sets this header itself; leave it out (for Authorization write bearer or basic)"
-        )
-    return name
-
-
-class Basic(Section):
-    """HTTP basic authentication."""
-
-    username: SecretText
-    password: SecretText
-
-
-class HttpOptions(ReceiverOptions):
-    """The keys of every receiver over HTTP."""
-
-    headers: dict[Annotated[str, AfterValidator(_header_name)], SecretText] = Field(
-        {}, description="further headers"
-    )
-    basic: Basic | None = Field(None, description="user name and password")
-    bearer: SecretText | None = Field(None, description="a token for Authorization: Bearer")
-    tls: network.Tls = default({}, "the TLS of the receiver")
-    proxy: Proxy = None
-
-    @model_validator(mode="after")
-    def _has_one_login(self) -> Self:
-        if self.basic is not None and self.bearer is not None:
-            raise ValueError("both basic and bearer; write one of the two")
-        return self
 
 
 class Endpoint:
@@ -86,14 +40,19 @@ class Endpoint:
         self._tls = tls
         self._path = path
 
-    async def post(self, body: bytes, headers: Mapping[str, str], *, secrets: Collection[str] = ()) -> None:
-        """Post once; return when it was taken. Raises DeliveryError, which shows none of the secrets in the body."""
+    async def post(
+        self, body: bytes, headers: Mapping[str, str], *, secrets: Collection[str] = ()
+    ) -> datetime | None:
+        """Post once; return when it was taken, and what time the answer told, if it did.
+
+        Raises DeliveryError, which shows none of the secrets in the body.
+        """
         way = await self._way()
         try:
             own, unsaid = self._own_headers()
         except SecretUnreadableError as error:
             raise DeliveryError(Reason.UNAUTHORIZED, str(error), Scope.RECEIVER) from error
-        await post(
+        return await post(
             self._session,
             way,
             body=body,

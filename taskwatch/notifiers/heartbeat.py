@@ -3,7 +3,8 @@
 from taskwatch.clock import Clock
 from taskwatch.config.serving import Heartbeat
 from taskwatch.notifiers.connection import open_session
-from taskwatch.notifiers.endpoint import Endpoint, HttpOptions
+from taskwatch.notifiers.endpoint import Endpoint
+from taskwatch.notifiers.http_options import HttpOptions
 from taskwatch.telemetry import Logger
 from taskwatch.tls import Tls
 

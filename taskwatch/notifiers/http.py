@@ -22,6 +22,8 @@ from taskwatch.urls import has_sendable_login, login_secrets
 MAX_ANSWER_BYTES: Final = 64 * 1024
 ANSWER_SECONDS: Final = 1.0  # for what follows the status: it decides nothing
 SHOWN_ANSWER: Final = 200  # characters of a refusal that are shown
+FIRST_DATE: Final = datetime(1971, 1, 1, tzinfo=UTC)
+LAST_DATE: Final = datetime(9000, 1, 1, tzinfo=UTC)
 SHORTEST_SECRET: Final = 6  # anything shorter would take ordinary words apart
 
 
@@ -33,8 +35,10 @@ async def post(
     headers: Mapping[str, str],
     secrets: Iterable[str],
     clock: Clock,
-) -> None:
+) -> datetime | None:
     """Send one POST. Returns when the receiver answered 2xx; raises DeliveryError otherwise.
+
+    The time that the answer tells (its Date) is returned, if it tells one.
 
     Redirects are never followed. No text of the error holds the URL, for its path or query may be a
     secret, nor any of `secrets`, even where the receiver repeats them.
@@ -61,7 +65,8 @@ async def post(
         ) as response:
             refused = refusal(response.status)
             if refused is None:
-                return  # the receiver has it; what else it says, and how slowly, decides nothing
+                # The receiver has it; what else it says, and how slowly, decides nothing.
+                return _date(response.headers.get("Date"))
             said = await _beginning(response)
             text = _shown(said, unsaid)
             failure = DeliveryError(
@@ -122,9 +127,15 @@ def _retry_after(text: str | None, now: datetime) -> float | None:
         return None
     if text.strip().isascii() and text.strip().isdigit():
         return float(text.strip()[:9])
+    until = _date(text)
+    return None if until is None else max(0.0, (until - now).total_seconds())
+
+
+def _date(text: str | None) -> datetime | None:
+    """Read a date of HTTP; None where it makes no sense, or is none with which one can reckon."""
     try:
-        until = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        moment = parsedate_to_datetime(text or "")
+    except (TypeError, ValueError, OverflowError):
         return None
-    aware = until if until.tzinfo is not None else until.replace(tzinfo=UTC)
-    return max(0.0, (aware - now).total_seconds())
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return aware if FIRST_DATE <= aware < LAST_DATE else None

@@ -5,9 +5,8 @@ opened the alert is the key of the incident: a copy is the same incident, and no
 """
 
 import asyncio
-from typing import Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-import aiohttp
 import msgspec
 from pydantic import Field
 
@@ -18,10 +17,14 @@ from taskwatch.engine.ports import AlertBook, DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
 from taskwatch.model.event import EventId, EventType
-from taskwatch.notifiers.connection import open_session
-from taskwatch.notifiers.endpoint import Endpoint, HttpOptions
+from taskwatch.notifiers.http_options import HttpOptions
 from taskwatch.telemetry import Logger
 from taskwatch.tls import Tls
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from taskwatch.notifiers.endpoint import Endpoint
 
 ENQUEUE: Final = "https://events.pagerduty.com/v2/enqueue"
 SUMMARY: Final = 1024  # characters, as the API takes them
@@ -42,10 +45,14 @@ def open_notifier(
     options: PagerdutyOptions, *, clock: Clock, log: Logger, alerts: AlertBook
 ) -> "PagerdutyNotifier":
     """Open the notifier, with connections of its own."""
+    # They bring aiohttp, and commands that list something read the options and open nothing.
+    from taskwatch.notifiers.connection import open_session  # noqa: PLC0415
+    from taskwatch.notifiers.endpoint import Endpoint  # noqa: PLC0415
+
     tls = Tls(options.tls.trust, log=log.bind(receiver=options.name))
-    return PagerdutyNotifier(
-        options, session=open_session(options.timeout), clock=clock, tls=tls, alerts=alerts, log=log
-    )
+    session = open_session(options.timeout)
+    endpoint = Endpoint(options, url=options.url, session=session, clock=clock, tls=tls)
+    return PagerdutyNotifier(options, session=session, endpoint=endpoint, alerts=alerts, log=log)
 
 
 class PagerdutyNotifier:
@@ -55,15 +62,14 @@ class PagerdutyNotifier:
         self,
         options: PagerdutyOptions,
         *,
-        session: aiohttp.ClientSession,
-        clock: Clock,
-        tls: Tls,
+        session: "aiohttp.ClientSession",
+        endpoint: "Endpoint",
         alerts: AlertBook,
         log: Logger,
     ) -> None:
         self._options = options
         self._session = session
-        self._endpoint = Endpoint(options, url=options.url, session=session, clock=clock, tls=tls)
+        self._endpoint = endpoint
         self._alerts = alerts
         self._log = log.bind(receiver=options.name)
         self._acknowledged: set[EventId] = set()  # as was sent by this run

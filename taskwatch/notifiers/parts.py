@@ -1,7 +1,7 @@
 """What receivers that write to people share: who of several has a letter already, and words that can be shown."""
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from taskwatch.model.delivery import Message
@@ -12,6 +12,7 @@ from taskwatch.telemetry import printable
 
 REMEMBERED: Final = 1000  # messages; what was told of one that is forgotten is told again
 SUBJECT: Final = 250  # characters
+NAMED: Final = 3  # of those who did not take it
 SHOWN: Final = 200  # characters of what others say
 _SHORTEST_SECRET: Final = 6  # anything shorter would take ordinary words apart
 
@@ -41,6 +42,12 @@ class Taken:
     def forget(self, message: Message) -> None:
         """Forget a message that nobody waits for any more."""
         self._by.pop((message.event_id, message.replay), None)
+
+
+def named(who: Sequence[str]) -> str:
+    """Name the first of them, and count the others."""
+    more = f" and {len(who) - NAMED} more" if len(who) > NAMED else ""
+    return f"{', '.join(who[:NAMED])}{more}"
 
 
 def subject_of(letter: Letter) -> str:

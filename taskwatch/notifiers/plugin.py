@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from taskwatch.clock import Clock
 from taskwatch.config.inspection import secrets_in
@@ -28,10 +28,12 @@ from taskwatch.config.receiver import ReceiverOptions
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import ConfigError, SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
-from taskwatch.notifier_api import Notifier, Options
 from taskwatch.notifiers.apart import Apart, LeftError
 from taskwatch.secret import hidden
 from taskwatch.telemetry import Logger, printable
+
+if TYPE_CHECKING:
+    from taskwatch.notifier_api import Notifier
 
 GROUP: Final = "taskwatch.notifiers"
 IMPORT_SECONDS: Final = 10.0
@@ -44,7 +46,7 @@ REFUSING_SECONDS: Final = 1.0  # attempts that had begun when the first one was 
 SHOWN: Final = 500  # characters of what a plug-in says
 _IMPORTING: Final = (ImportError, AttributeError, SyntaxError)  # their texts are about names
 
-Work = Callable[[Notifier], Awaitable[None]]
+Work = Callable[["Notifier"], Awaitable[None]]
 
 
 class Plugins:
@@ -73,7 +75,7 @@ class Plugins:
     def options(self, kind: str) -> type[ReceiverOptions]:
         return self.notifier(kind).options
 
-    def notifier(self, kind: str) -> type[Notifier]:
+    def notifier(self, kind: str) -> "type[Notifier]":
         """Import what the type names. Raises ConfigError, which says what is wrong with the plug-in."""
         if kind not in self._loaded:
             try:
@@ -85,7 +87,7 @@ class Plugins:
             raise ConfigError(loaded.problems)
         return loaded
 
-    def _load(self, kind: str) -> type[Notifier]:
+    def _load(self, kind: str) -> "type[Notifier]":
         match self._found.get(kind, []):
             case []:
                 raise ConfigError([f"type {kind} is not installed any more; install its package again"])
@@ -127,6 +129,8 @@ def _imported(entry: EntryPoint) -> object:
 
 def _wrong_shape(loaded: object) -> str | None:
     """Say what keeps it from being a notifier."""
+    from taskwatch.notifier_api import Notifier, Options  # noqa: PLC0415  (whoever has no plug-in is spared it)
+
     if not (isinstance(loaded, type) and issubclass(loaded, Notifier)):
         return "is no subclass of taskwatch.notifier_api.Notifier"
     options: object = loaded.options
@@ -147,7 +151,7 @@ class PluginNotifier:
 
     def __init__(
         self,
-        kind: type[Notifier],
+        kind: "type[Notifier]",
         options: ReceiverOptions,
         *,
         clock: Clock,
@@ -240,7 +244,7 @@ class PluginNotifier:
                 secrets.add(secret.reveal())
         return secrets
 
-    def _opened(self) -> Apart[Notifier]:
+    def _opened(self) -> "Apart[Notifier]":
         if self._apart is None:
             try:
                 self._apart = Apart(
@@ -254,7 +258,7 @@ class PluginNotifier:
                 ) from error
         return self._apart
 
-    def _leave(self, apart: Apart[Notifier]) -> None:
+    def _leave(self, apart: "Apart[Notifier]") -> None:
         apart.leave()
         if self._apart is apart:
             self._apart = None

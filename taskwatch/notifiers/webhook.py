@@ -7,9 +7,8 @@ headers. The signature is over the very bytes that are sent.
 import base64
 import binascii
 import re
-from typing import Annotated, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self
 
-import aiohttp
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from standardwebhooks import Webhook
 
@@ -21,11 +20,15 @@ from taskwatch.engine.ports import AlertBook, DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
 from taskwatch.model.rendered import read_rendered
-from taskwatch.notifiers.connection import open_session
-from taskwatch.notifiers.endpoint import Endpoint, HttpOptions
+from taskwatch.notifiers.http_options import HttpOptions
 from taskwatch.secret import Kept, Secret
 from taskwatch.telemetry import Logger
 from taskwatch.tls import Tls
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from taskwatch.notifiers.endpoint import Endpoint
 
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 TEXT_TYPE: Final = "text/plain; charset=utf-8"
@@ -69,6 +72,10 @@ class WebhookOptions(HttpOptions):
         None, description="of that text; text/plain; charset=utf-8 where nothing is said"
     )
 
+    @property
+    def text_type(self) -> str | None:
+        return None if self.template is None else self.content_type or TEXT_TYPE
+
     @model_validator(mode="after")
     def _has_text_of_a_type(self) -> Self:
         if self.content_type is not None and self.template is None:
@@ -84,20 +91,31 @@ def open_notifier(
     alerts: AlertBook,  # noqa: ARG001  (all kinds are opened alike)
 ) -> "WebhookNotifier":
     """Open the notifier, with connections of its own."""
+    # They bring aiohttp, and commands that list something read the options and open nothing.
+    from taskwatch.notifiers.connection import open_session  # noqa: PLC0415
+    from taskwatch.notifiers.endpoint import Endpoint  # noqa: PLC0415
+
     tls = Tls(options.tls.trust, log=log.bind(receiver=options.name))
-    return WebhookNotifier(options, session=open_session(options.timeout), clock=clock, tls=tls)
+    session = open_session(options.timeout)
+    endpoint = Endpoint(options, url=options.url, session=session, clock=clock, tls=tls)
+    return WebhookNotifier(options, session=session, endpoint=endpoint, clock=clock)
 
 
 class WebhookNotifier:
     """Posts events to one URL. With two secrets, both sign: receivers rotate without a gap."""
 
     def __init__(
-        self, options: WebhookOptions, *, session: aiohttp.ClientSession, clock: Clock, tls: Tls
+        self,
+        options: WebhookOptions,
+        *,
+        session: "aiohttp.ClientSession",
+        endpoint: "Endpoint",
+        clock: Clock,
     ) -> None:
         self._options = options
         self._session = session
         self._clock = clock
-        self._endpoint = Endpoint(options, url=options.url, session=session, clock=clock, tls=tls)
+        self._endpoint = endpoint
 
     async def notify(self, message: Message) -> None:
         rendered = read_rendered(message.body)

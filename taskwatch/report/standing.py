@@ -17,6 +17,7 @@ class Standing:
 
     name: str
     state: str
+    service: str
     host: str
     project_id: str | None  # None: the login service has not said it yet
     baseline_at: datetime | None
@@ -29,6 +30,13 @@ class Standing:
     cause: str | None
     error: str | None
     since: datetime | None  # of the trouble
+
+    @property
+    def identity(self) -> Identity | None:
+        """Which project it is; None: the login service has not said it yet."""
+        if self.project_id is None:
+            return None
+        return Identity(service=self.service, host=self.host, project_id=self.project_id)
 
 
 class Daemon(StrEnum):
@@ -75,6 +83,7 @@ def _named(named: NamedProject, row: ProjectRow | None, *, now: datetime, daemon
     return Standing(
         name=named.name,
         state="no id yet" if daemon is Daemon.ANSWERS else _state(None, None, daemon),
+        service=named.service,
         host=named.endpoint.host,
         project_id=None,
         baseline_at=None,
@@ -101,6 +110,7 @@ def _configured(
     return Standing(
         name=watched.project.name,
         state=_state(row, condition, daemon),
+        service=watched.project.identity.service,
         host=watched.project.identity.host,
         project_id=watched.project.identity.project_id,
         baseline_at=None if row is None else row.baseline_at,
@@ -126,6 +136,7 @@ def _recorded(row: ProjectRow, *, now: datetime, daemon: Daemon) -> Standing:
     return Standing(
         name=row.name,
         state=_state(row, condition, daemon),
+        service=row.identity.service,
         host=row.identity.host,
         project_id=row.identity.project_id,
         baseline_at=row.baseline_at,
@@ -162,6 +173,7 @@ def _forgotten(rows: Iterable[ProjectRow]) -> Iterator[Standing]:
         yield Standing(
             name=row.name,
             state="not configured",
+            service=row.identity.service,
             host=row.identity.host,
             project_id=row.identity.project_id,
             baseline_at=row.baseline_at,

@@ -73,6 +73,7 @@ class Situation:
     dead: int = 0  # deliveries
     hanging: str | None = None  # what makes no progress
     unwritable: str | None = None  # why nothing can be recorded
+    is_unheeded: bool = False  # the configuration, as it is written now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,8 @@ def _clauses(situation: Situation) -> Iterator[str]:
     if situation.alerts:
         yield _of_alerts(situation)
     yield from _of_receivers(situation)
+    if situation.is_unheeded:
+        yield "the configuration is not in force as it is written"
     if situation.dead:
         yield f"{counted(situation.dead, 'delivery is', 'deliveries are')} dead"
 

@@ -74,20 +74,24 @@ class Attendant:
         self._changed()
         while operations := await self._store.unlogged_operations():
             for operation in operations:
-                if operation.action != Action.FRESHEN:
-                    self._tell(operation)
+                if operation.action != Action.FRESHEN and not _is_to_resolve(operation):
+                    self._tell(operation, operation.outcome or {})
             await self._store.mark_logged(operation.id for operation in operations)
             for operation in operations:
                 self._begin(operation)
         self._seen = version  # only now: what failed on the way is looked at again
 
-    def _tell(self, operation: Operation) -> None:
+    def _tell(self, operation: Operation, outcome: Mapping[str, Any]) -> None:
+        found = {"found": len(outcome["resolved"])} if "resolved" in outcome else {}
+        error = {"error": outcome["error"]} if "error" in outcome else {}
         self._log.info(
             "operator_acted",
             action=operation.action,
             by=operation.by,
             at=operation.at.isoformat(timespec="seconds"),
             argument=json.dumps(operation.argument),
+            **found,
+            **error,
         )
 
     def _begin(self, operation: Operation) -> None:
@@ -100,6 +104,8 @@ class Attendant:
     async def _do(self, operation: Operation) -> None:
         try:
             outcome = await self._outcome(operation)
+            if _is_to_resolve(operation):
+                self._tell(operation, outcome)
             await self._store.answer(operation.id, outcome)
         except StoreLostError:
             return  # the daemon ends
@@ -119,3 +125,8 @@ class Attendant:
         except Exception as error:  # noqa: BLE001  (a mistake of ours in one request must not stop the daemon)
             self._log.error("operation_broken", action=operation.action, exc_info=error)
             return {"error": f"{type(error).__name__}: a bug in taskwatch; its log says where"}
+
+
+def _is_to_resolve(operation: Operation) -> bool:
+    """Tell whether it is a request that is told when it was done: one that found no alert ended none."""
+    return operation.action == Action.RESOLVE and operation.outcome is None

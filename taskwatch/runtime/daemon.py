@@ -6,6 +6,8 @@ that go on being configured go on living: what they know of their project or que
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -25,6 +27,7 @@ from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudError, ConfigError, StoreFailedError, StoreLostError, TaskwatchError
 from taskwatch.model.delivery import Message
 from taskwatch.model.project import Identity
+from taskwatch.report.words import moment
 from taskwatch.runtime.attendant import Attendant
 from taskwatch.runtime.health import Health
 from taskwatch.runtime.heartbeat import Heartbeat
@@ -94,6 +97,17 @@ class Parts(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """That a configuration was not taken."""
+
+    since: datetime  # the first time, since one was taken
+    problem: str  # the first of those that the last one had
+
+    def line(self, remains: str) -> str:
+        return f"the configuration of {remains} goes on; since {moment(self.since)} what is written is refused: {self.problem}"
+
+
 class Daemon:
     """The parts of one configuration, built; `run` lets them run, `reload` gives them another one."""
 
@@ -123,7 +137,7 @@ class Daemon:
         self._is_stopping = False
         self._began = clock.monotonic()
         self._reloaded_at = clock.now()
-        self._is_reload_refused = False
+        self._refusal: _Refusal | None = None  # of the last reload
         self._warned: set[str] = set()
         self._watches: dict[Identity, Watch] = {}
         self._lanes: dict[str, Lane] = {}
@@ -247,17 +261,20 @@ class Daemon:
             self._systemd.reloading()
             try:
                 config, opened = await self._prepared()
-                changes = differences(self.config, config)
+                old, changes = self.config, differences(self.config, config)
                 await self._switch(config, opened)
                 self._scheduler.hasten("names")
                 self._scheduler.hasten("heartbeat")
-            except Exception:
-                self._is_reload_refused = True
+                if config.server != old.server and (unserved := await self._server.adopted()) is not None:
+                    changes = (*changes, unserved)
+            except Exception as error:
+                since = self._clock.now() if self._refusal is None else self._refusal.since
+                self._refusal = _Refusal(since=since, problem=_problems(error)[0])
                 raise
             finally:
                 if not self._is_stopping:
                     self._systemd.ready(self._status())
-            self._is_reload_refused, self._reloaded_at = False, self._clock.now()
+            self._refusal, self._reloaded_at = None, self._clock.now()
             self._log.info("configuration_reloaded", changes=list(changes) or "none")
             await self._warn(config)
             return changes
@@ -296,10 +313,7 @@ class Daemon:
         except Exception as error:
             for notifier in opened.values():
                 await notifier.close()
-            # Of a mistake of ours only the name: its text may hold a secret.
-            is_ours = not isinstance(error, TaskwatchError)
-            problems = [type(error).__name__] if is_ours else str(error).splitlines()
-            self._log.error("reload_refused", problems=problems, remains="the old configuration")
+            self._log.error("reload_refused", problems=_problems(error), remains="the old configuration")
             raise
         return config, opened
 
@@ -436,7 +450,8 @@ class Daemon:
         troubled += sorted(self._naming.troubles)
         trouble = f"; cannot be read: {', '.join(troubled)}" if troubled else ""
         projects, receivers = _counted(len(self._watches), "project"), _counted(len(self._lanes), "receiver")
-        return f"watching {projects} for {receivers}{trouble}"
+        refused = "; the last reload was refused" if self._refusal is not None else ""
+        return f"watching {projects} for {receivers}{trouble}{refused}"
 
     def _stopping(self) -> None:
         self._is_stopping = True
@@ -473,11 +488,17 @@ class Daemon:
             loop_lag_seconds=self._scheduler.lag_seconds,
             running_seconds=now - self._began,
             reloaded_at=self._reloaded_at,
-            is_reload_refused=self._is_reload_refused,
+            is_reload_refused=self._refusal is not None,
             heartbeat_age_seconds=None
             if self.config.heartbeat is None
             else now - (self._began if sent_at is None else sent_at),
         )
+
+    @property
+    def unheeded(self) -> Sequence[str]:
+        """Say in a printable line each what the configuration says, as it is written now, and is not in force."""
+        said = [] if self._refusal is None else [self._refusal.line(moment(self._reloaded_at))]
+        return [*said, *([] if self._server.misplaced is None else [self._server.misplaced])]
 
     @property
     def unnamed(self) -> Mapping[str, CloudError]:
@@ -499,6 +520,13 @@ class Daemon:
         raise StoreLostError(
             f"what the store holds can no longer be known ({self.store.loss}); the next start reads it anew"
         )
+
+
+def _problems(error: Exception) -> list[str]:
+    """Say why a reload is refused, in printable lines."""
+    # Of a mistake of ours only the name: its text may hold a secret.
+    said = str(error).splitlines() if isinstance(error, TaskwatchError) else []
+    return said or [type(error).__name__]
 
 
 def _counted(number: int, noun: str) -> str:

@@ -18,7 +18,8 @@ from taskwatch.telemetry import Logger
 FRESHNESS_SECONDS: Final = 30.0
 PRUNE_SECONDS: Final = 3600.0
 FIRST_PRUNE_SECONDS: Final = 60.0  # until some cloud has answered
-MAX_SKEW: Final = timedelta(hours=1)  # between this host's clock and the cloud's
+WARNED_SKEW: Final = timedelta(minutes=5)  # between this host's clock and the cloud's
+MAX_SKEW: Final = timedelta(hours=1)  # nothing is forgotten beyond it
 QUEUE_KEPT: Final = timedelta(days=7)  # of a receiver that was removed
 
 
@@ -46,6 +47,7 @@ class Housekeeper:
         self._named: set[str] = set()  # receivers that were said to be missing and still are
 
     async def stay_fresh(self) -> float:
+        self._compare_clocks()
         await self.keep_freshness()
         return FRESHNESS_SECONDS
 
@@ -61,19 +63,34 @@ class Housekeeper:
         else:
             self._failing.discard("freshness_not_kept")
 
+    def _compare_clocks(self) -> None:
+        """Warn once when this host's clock differs from a cloud's; the half of it ends that."""
+        worst = self._worst_skew()
+        if worst is None or abs(worst[1]) < WARNED_SKEW / 2:
+            self._failing.discard("clock_found_wrong")
+        elif abs(worst[1]) > WARNED_SKEW:
+            name, skew = worst
+            by = f"{abs(skew).total_seconds():.0f} s {_side(skew)}"
+            error = f"this host's clock is {by} the cloud's; set it (timedatectl, NTP)"
+            self._edge("clock_found_wrong", project=name, error=error)
+
+    def _worst_skew(self) -> tuple[str, timedelta] | None:
+        """Return the project whose cloud's clock differs most from this host's, and by how much this is ahead."""
+        pollers = [watch.poller for watch in self._watches()]
+        polled = [(poller.project.name, skew) for poller in pollers if (skew := poller.skew) is not None]
+        return max(polled, key=lambda found: abs(found[1]), default=None)
+
     async def prune(self) -> float:
-        polled = [(watch, skew) for watch in self._watches() if (skew := watch.poller.skew) is not None]
-        if not polled:
+        worst = self._worst_skew()
+        if worst is None:
             return FIRST_PRUNE_SECONDS
-        watch, skew = max(polled, key=lambda found: abs(found[1]))
+        name, skew = worst
         if abs(skew) > MAX_SKEW:
             self._edge(
                 "prune_skipped",
-                reason="this host's clock is ahead of the cloud's"
-                if skew > timedelta(0)
-                else "this host's clock is behind the cloud's",
+                reason=f"this host's clock is {_side(skew)} the cloud's",
                 by_seconds=round(abs(skew).total_seconds()),
-                project=watch.poller.project.name,
+                project=name,
             )
             return PRUNE_SECONDS
         try:
@@ -126,3 +143,7 @@ class Housekeeper:
 
     async def _removed(self) -> list[RemovedReceiver]:
         return await self._store.removed_receivers(frozenset(self._receivers()))
+
+
+def _side(skew: timedelta) -> str:
+    return "ahead of" if skew > timedelta(0) else "behind"

@@ -63,9 +63,9 @@ class Requests:
         if options is None:
             return {"error": f"the running daemon has no receiver {name}; reload it first"}
         message = await self._sample(options)
-        await try_receiver(self._notifier(options), message, timeout=options.timeout)
+        told = await try_receiver(self._notifier(options), message, timeout=options.timeout)
         self._daemon.trust(name)
-        return {"event_id": message.event_id}
+        return {"event_id": message.event_id, "remark": told.remark}
 
     async def _resolve(self, request: Operation) -> dict[str, Any]:
         comment = request.argument["comment"]
@@ -84,7 +84,7 @@ class Requests:
 
     async def _freshen(self, _: Operation) -> dict[str, Any]:
         await self._daemon.housekeeper.keep_freshness()
-        return {}
+        return {"unheeded": list(self._daemon.unheeded)}
 
 
 async def _polled(watch: Watch) -> dict[str, Any]:

@@ -32,10 +32,10 @@ from taskwatch.store.reader import StoreReader
 EVENT: Final = "Event"  # the schema of events
 ALL: Final = 100_000  # projects
 
-PlaceOfProject = tuple[str, bool, str, str]  # its name; of those that are configured no more also which
+PlaceOfProject = tuple[str, bool, str, str, str]  # its name; of those that are configured no more also which
 PlaceOfHush = tuple[bool, Number, str]  # windows stand behind silences: the number, the name
 
-_PROJECTS: Final = Cursor("projects", tuple[str, bool, str, str])
+_PROJECTS: Final = Cursor("projects", tuple[str, bool, str, str, str])
 _TASKS: Final = Cursor("tasks", tuple[Number | None, Number, str])
 _EVENTS: Final = Cursor("events", Number)
 _DELIVERIES: Final = Cursor("deliveries", tuple[Number, str])
@@ -111,7 +111,7 @@ def _tasks(site: Site, asked: Asked[OfTasks, Empty]) -> Reading:
             limit=of.limit + 1,
         )
         if not found:
-            _require_known(reader, config, project=of.project)
+            _require_known(reader, config, project=of.project, status=of.status)
         return _page(found, of.limit, _TASKS, lambda row: _text(rows.Task.of(row)))
 
     return read
@@ -192,7 +192,8 @@ def _silences(site: Site, asked: Asked[OfSilences, Empty]) -> Reading:
 
 def _place_of_project(one: Standing) -> PlaceOfProject:
     is_forgotten = one.configured_interval_seconds is None
-    return (one.name, True, one.host, one.project_id or "") if is_forgotten else (one.name, False, "", "")
+    which = (one.service, one.host, one.project_id or "") if is_forgotten else ("", "", "")
+    return (one.name, is_forgotten, *which)
 
 
 def _place_of_hush(hush: Silence | Mute) -> PlaceOfHush:
@@ -221,7 +222,15 @@ def _text(row: rows.Row) -> bytes:
 
 
 def _require_known(
-    reader: StoreReader, config: Config, *, project: str | None, receiver: str | None = None
+    reader: StoreReader,
+    config: Config,
+    *,
+    project: str | None,
+    receiver: str | None = None,
+    status: str | None = None,
 ) -> None:
-    if (found := unknown(reader, config, project=project, receiver=receiver)) is not None:
-        raise ProblemError(HTTPStatus.NOT_FOUND, f"{found.what}: none of this name is known; {found.remedy}")
+    if (found := unknown(reader, config, project=project, receiver=receiver, status=status)) is None:
+        return
+    if found.what == "status":
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"status: no task on record has it; {found.remedy}")
+    raise ProblemError(HTTPStatus.NOT_FOUND, f"{found.what}: none of this name is known; {found.remedy}")

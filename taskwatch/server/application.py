@@ -26,10 +26,10 @@ _HEADERS: Final = {
 }
 
 
-def application(site: Site) -> web.Application:
-    """Put together all that is served."""
+def application(site: Site, guard: gate.Guard) -> web.Application:
+    """Put together all that is served, to those whom the guard lets in."""
     served = web.Application(
-        middlewares=[_answered(site), _admitted(site, health.OPEN)], client_max_size=MAX_BODY
+        middlewares=[_answered(site), _admitted(guard, health.OPEN)], client_max_size=MAX_BODY
     )
     served.on_response_prepare.append(_secured)
     served.add_routes([*health.routes(site), *metrics.routes(site), *page.routes(site), *api.routes(site)])
@@ -68,18 +68,13 @@ def _answered(site: Site) -> Middleware:
     return answered
 
 
-def _admitted(site: Site, open_to_all: frozenset[str]) -> Middleware:
+def _admitted(guard: gate.Guard, open_to_all: frozenset[str]) -> Middleware:
     @web.middleware
     async def admitted(request: web.Request, handler: Handler) -> web.StreamResponse:
         if isinstance(request.match_info.http_exception, web.HTTPMethodNotAllowed):
             raise request.match_info.http_exception  # nobody may: so nobody is asked who they are
         if request.path not in open_to_all:
-            try:
-                request[CALLER] = gate.admit(request, site.server)
-            except gate.TokenUnreadableError as error:
-                site.miss_token(error.why)
-                raise
-            site.miss_token(None)
+            request[CALLER] = guard.admit(request)
         return await handler(request)
 
     return admitted

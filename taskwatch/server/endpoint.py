@@ -210,6 +210,12 @@ def _text(model: type[BaseModel], line: ErrorDetails, noun: str) -> str:
             return f"missing; {_remedy(model, str(line['loc'][0]))}"
         case "model_type":
             return "not an object; write {}, with what is to be said in it"
+        case "string_type":
+            return "not a text; write it in quotes"
+        case "list_type":
+            return f"not a list; {_remedy(model, str(line['loc'][0]))}"
+        case "too_short":
+            return f"empty; {_remedy(model, str(line['loc'][0]))}"
         case _:
             return line["msg"][:1].lower() + line["msg"][1:]
 

@@ -10,10 +10,12 @@
 
 import base64
 import binascii
+import contextlib
 import hmac
 import ipaddress
 import os
 import pwd
+import re
 import socket
 import struct
 from dataclasses import dataclass
@@ -24,24 +26,16 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from taskwatch.config.serving import Server, TcpListen
-from taskwatch.errors import SecretUnreadableError
+from taskwatch.secret import Secret
 from taskwatch.server.problem import ProblemError
+from taskwatch.server.token import NoTokenError, TokenKeeper
+from taskwatch.telemetry import Logger
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROXIED: Final = ("Forwarded", "X-Forwarded-For", "Via")
 _SAME: Final = frozenset({"same-origin", "none"})  # "none": somebody typed it
+_HOST: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]*)?")
 _PEER: Final = struct.Struct("3i")  # pid, uid, gid: unix(7), SO_PEERCRED
-
-
-class TokenUnreadableError(ProblemError):
-    """Nobody can be let in: what the token is to be cannot be read."""
-
-    def __init__(self, why: str) -> None:
-        """`why` is for the log: it names a place on this host."""
-        super().__init__(
-            HTTPStatus.SERVICE_UNAVAILABLE, "server.token cannot be read; the daemon's log says why"
-        )
-        self.why = why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +48,26 @@ class Caller:
 CALLER: Final = web.RequestKey("caller", Caller)
 
 
-def admit(request: web.BaseRequest, server: Server) -> Caller:
-    """Return who asks, if they may ask this. Raises ProblemError."""
+class Guard:
+    """Guards one listener, from its beginning to its end, by the section that it belongs to."""
+
+    def __init__(self, server: Server, log: Logger) -> None:
+        self._server = server
+        self._keeper = TokenKeeper(log)
+
+    def adopt(self, server: Server) -> None:
+        """Go by this from now on. The token is learnt at once: it holds also if its file is spoilt before anybody asks."""
+        self._server = server
+        if server.token is not None:
+            with contextlib.suppress(NoTokenError):
+                self._keeper.token(server.token)
+
+    def admit(self, request: web.BaseRequest) -> Caller:
+        """Return who asks, if they may ask this. Raises ProblemError."""
+        return _admitted(request, self._server, self._keeper)
+
+
+def _admitted(request: web.BaseRequest, server: Server, keeper: TokenKeeper) -> Caller:
     uid = _peer_uid(request)
     if uid is None:
         _require_known_host(request, server)
@@ -64,7 +76,7 @@ def admit(request: web.BaseRequest, server: Server) -> Caller:
         uid is not None and uid in (0, os.geteuid()) and not any(name in request.headers for name in _PROXIED)
     )
     if server.token is not None and not is_trusted:
-        _require_token(request, server)
+        _require_token(request, server.token, keeper)
     if request.method not in READING:
         if server.token is None and not is_trusted:
             raise ProblemError(
@@ -86,9 +98,9 @@ def _peer_uid(request: web.BaseRequest) -> int | None:
 
 
 def _require_known_host(request: web.BaseRequest, server: Server) -> None:
-    written = request.headers.get("Host", "")
-    name = _host_of(f"//{written}")
-    if name is None or not (_is_address(name) or name in _names(server)):
+    written = _HOST.fullmatch(request.headers.get("Host", ""))
+    name = "" if written is None else (written["six"] or written["name"]).lower()
+    if not (_is_address(name) or name in _names(server)):
         raise ProblemError(
             HTTPStatus.MISDIRECTED_REQUEST,
             "the server is not known by the name in Host; ask for it by its address, or write the name under"
@@ -105,12 +117,13 @@ def _names(server: Server) -> set[str]:
     return names - {""}
 
 
-def _require_token(request: web.BaseRequest, server: Server) -> None:
-    assert server.token is not None  # noqa: S101 - the caller has looked
+def _require_token(request: web.BaseRequest, secret: Secret, keeper: TokenKeeper) -> None:
     try:
-        token = server.token.reveal()
-    except SecretUnreadableError as error:
-        raise TokenUnreadableError(str(error)) from error
+        token = keeper.token(secret)
+    except NoTokenError:
+        raise ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE, "server.token cannot be used; the daemon's log says why"
+        ) from None
     given = _token_of(request.headers.get("Authorization", ""))
     if given is None or not hmac.compare_digest(given, token.encode()):
         raise ProblemError(

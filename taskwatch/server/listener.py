@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ IDLE_SECONDS: Final = 30.0  # a connection without a whole request in this time 
 MAX_HEADER: Final = 8190  # bytes of a line
 MAX_HEADERS: Final = 64
 STOP_SECONDS: Final = 2.0
+ASK_SECONDS: Final = 1.0  # for those who have come to a listener that another one follows, to ask
+DRAIN_SECONDS: Final = 30.0  # for the answers of a listener that another one follows
 REFUSED_SECONDS: Final = 1.0  # for which a connection too many is held, until its end has read why
 SOCKET_MODE: Final = 0o660
 BACKLOG: Final = 128
@@ -30,21 +33,23 @@ _SILENT.disabled = True
 
 
 class Listener:
-    """Listens from `open` to `close`."""
+    """Listens from `open` to `close`; `leave` and `drain` come between them where another one follows it."""
 
     def __init__(self, application: web.Application) -> None:
         self._runner = web.AppRunner(
             application, access_log=None, handler_cancellation=True, shutdown_timeout=STOP_SECONDS
         )
         self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._path: Path | None = None
+        self._last: list[socket.socket] = []  # who had come when the address was let go
         self._refused: set[_Full] = set()
         self.url: str | None = None  # None: a Unix socket, or not open
 
-    async def open(self, listen: Listen) -> None:
-        """Begin to listen. Raises OSError where the address cannot be had."""
+    async def open(self, listen: Listen, *, after: "Listener | None" = None) -> None:
+        """Begin to listen, also at the port of the one that it comes after. Raises OSError where the address cannot be had."""
         await self._runner.setup()
-        listening = await _bound_aside(listen)
+        listening = await _bound_aside(listen, None if after is None else after._listening)  # noqa: SLF001 - one of us
         try:
             loop = asyncio.get_running_loop()
             if isinstance(listen, UnixListen):
@@ -56,16 +61,38 @@ class Listener:
         except BaseException:
             listening.close()
             raise
+        self._listening = listening
 
-    async def close(self) -> None:
-        """End the connections, and what is answered over them, within a bounded time."""
+    async def leave(self) -> None:
+        """Let go of the address. Who has come until then is still answered."""
+        if self._listening is not None:
+            # asyncio forgets connections that it has accepted and not begun when their server is closed.
+            asyncio.get_running_loop().remove_reader(self._listening)
+            await asyncio.sleep(0)
+            self._last = list(_come(self._listening))
         if self._server is not None:
             self._server.close()
         if self._path is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink()
+        self._server = self._listening = self._path = self.url = None
+
+    async def drain(self) -> None:
+        """Wait for the answers to those who have come; what takes too long is cut off, and streams are."""
+        loop = asyncio.get_running_loop()
+        while self._last:  # each belongs to its transport from then on
+            await loop.connect_accepted_socket(self._accept, self._last.pop(0))
+        await asyncio.sleep(ASK_SECONDS)
+        if self._runner.server is not None:
+            self._runner.server.pre_shutdown()
+            await self._runner.server.shutdown(DRAIN_SECONDS)
+
+    async def close(self) -> None:
+        """End the connections, and what is answered over them, within a bounded time."""
+        await self.leave()
+        for connection in self._last:
+            connection.close()
         await self._runner.cleanup()
-        self._server = self._path = self.url = None
 
     def _accept(self) -> asyncio.Protocol:
         server = self._runner.server
@@ -104,6 +131,10 @@ class _Connection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer, for a bounded time: over a Unix socket the kernel waits for ever."""
+        if isinstance(resp, web.HTTPException):  # an Expect is looked at before anything of ours
+            resp = ProblemError(
+                HTTPStatus(resp.status), "expects what is not done here; leave Expect out"
+            ).answer()
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 return await super().finish_response(request, resp, start_time)
@@ -152,9 +183,18 @@ class _Full(asyncio.Protocol):
             self._end.cancel()
 
 
-async def _bound_aside(listen: Listen) -> socket.socket:
+def _come(listening: socket.socket) -> Iterator[socket.socket]:
+    """Accept all who wait: they would be cut off with what listens."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            yield connection
+
+
+async def _bound_aside(listen: Listen, beside: socket.socket | None) -> socket.socket:
     """Bind in a thread: a name has to be looked up, and whoever answers for names may be slow."""
-    binding = asyncio.get_running_loop().run_in_executor(None, _bound, listen)
+    binding = asyncio.get_running_loop().run_in_executor(None, _bound, listen, beside)
     try:
         return await asyncio.shield(binding)
     except asyncio.CancelledError:
@@ -167,7 +207,7 @@ def _let_go(binding: "asyncio.Future[socket.socket]") -> None:
         binding.result().close()
 
 
-def _bound(listen: Listen) -> socket.socket:
+def _bound(listen: Listen, beside: socket.socket | None) -> socket.socket:
     if isinstance(listen, UnixListen):
         return _bound_path(listen.path)
     family, _, _, _, address = socket.getaddrinfo(
@@ -180,6 +220,10 @@ def _bound(listen: Listen) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(IDLE_SECONDS * 1000))
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] is everywhere
+        if beside is not None and beside.family != socket.AF_UNIX and beside.getsockname()[1] == listen.port:
+            # 127.0.0.1:9720 and [::]:9720 are in each other's way, unless both say that they are not.
+            for one in (beside, listening):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listening.bind(address)
         listening.setblocking(False)
     except BaseException:

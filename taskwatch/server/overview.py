@@ -1,7 +1,7 @@
 """What the pages show, gathered at one moment: one reading of the store, and the daemon's own word.
 
 Invariants:
-- The store is asked once. What the daemon knows by itself is newer than what is on record, and stands before it.
+- The daemon is looked at first, on the loop; the store is asked once, and both are put together beside it.
 - All of it is bounded: of each table so many rows, and how many there are.
 - What is old is not called fresh: each task comes with how its project stands.
 """
@@ -9,15 +9,12 @@ Invariants:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Final, Generic, TypeVar
 
-from taskwatch.clock import Clock
 from taskwatch.model.event import EventId
 from taskwatch.report.verdict import Situation, Took, Verdict, verdict
-from taskwatch.server.parts import Project, Receiver, projects, receivers
+from taskwatch.server.parts import Project, Receiver, projects_of, receivers_of
 from taskwatch.server.site import Site
-from taskwatch.server.view import Observed
 from taskwatch.store.board import Board, DeadDelivery, Dossier, OpenAlert, PlacedTask
 from taskwatch.store.reader import StoreReader
 from taskwatch.store.rows import EventRow, OpenedAlertRow, ToldRow
@@ -54,6 +51,7 @@ class Overview:
     at: datetime
     verdict: Verdict
     unwritable: str | None
+    unheeded: Sequence[str]  # lines about the configuration that is not in force
     acknowledged: int
     alerts: Table[OpenAlert]
     projects: Table[Project]  # the worst first
@@ -85,57 +83,75 @@ class Story:
 
 async def overview(site: Site) -> Overview:
     """Gather the status page. Raises ProblemError where the store cannot be read now."""
-    observed = site.seen
-    asked = site.clock.now()
-    board = await site.records.read(partial(StoreReader.board, now=asked, limit=ROWS))
-    return _overview(observed, board, site.clock)
+    observed, now = site.seen, site.clock.now()
+    projects, receivers = projects_of(observed, now), receivers_of(observed.lanes, site.clock)
+    hanging, unwritable, unheeded = observed.hanging(), observed.unwritable(), observed.unheeded
+
+    def read(reader: StoreReader) -> Overview:
+        board = reader.board(now=now, limit=ROWS)
+        stood, taking = projects(board.projects), receivers(board.queues)
+        situation = Situation(
+            projects=[project.read for project in stood],
+            receivers=[Took(name=receiver.name, taking=receiver.taking) for receiver in taking],
+            alerts=board.alert_counts.open,
+            critical=board.alert_counts.critical,
+            acknowledged=board.alert_counts.acknowledged,
+            dead=_dead(board),
+            hanging=hanging,
+            unwritable=unwritable,
+            is_unheeded=bool(unheeded),
+        )
+        return _overview(board, stood, taking, situation, unheeded=unheeded, now=now)
+
+    return await site.records.read(read)
 
 
 async def story(site: Site, job_id: str) -> Story | None:
     """Gather the page of a task; None: nothing of this id is on record. Raises ProblemError as `overview` does."""
-    observed = site.seen
-    people = observed.config.routing.people
-    dossier = await site.records.read(lambda reader: reader.dossier(job_id, people=people, limit=ROWS + 1))
-    if not (dossier.tasks or dossier.events):
-        return None
-    return _story(observed, dossier, job_id, now=site.clock.now())
+    observed, now = site.seen, site.clock.now()
+    people, projects = observed.config.routing.people, projects_of(observed, now)
+
+    def read(reader: StoreReader) -> Story | None:
+        dossier = reader.dossier(job_id, people=people, limit=ROWS + 1)
+        if not (dossier.tasks or dossier.events):
+            return None
+        return _story(dossier, projects(dossier.projects), job_id, now=now)
+
+    return await site.records.read(read)
 
 
-def _overview(observed: Observed, board: Board, clock: Clock) -> Overview:
-    now = clock.now()
-    stood = projects(observed, board.projects, now)
-    taking = receivers(observed.lanes, board.queues, clock)
+def _dead(board: Board) -> int:
+    return sum(count for (_, state), count in board.queues.items() if state == "dead")
+
+
+def _overview(
+    board: Board,
+    stood: Sequence[Project],
+    taking: Sequence[Receiver],
+    situation: Situation,
+    *,
+    unheeded: Sequence[str],
+    now: datetime,
+) -> Overview:
     counts = board.alert_counts
-    dead = sum(count for (_, state), count in board.queues.items() if state == "dead")
-    unwritable = observed.unwritable()
-    situation = Situation(
-        projects=[project.read for project in stood],
-        receivers=[Took(name=receiver.name, taking=receiver.taking) for receiver in taking],
-        alerts=counts.open,
-        critical=counts.critical,
-        acknowledged=counts.acknowledged,
-        dead=dead,
-        hanging=observed.hanging(),
-        unwritable=unwritable,
-    )
     fresh = [project.standing.read_at for project in stood if project.is_fresh]
     return Overview(
         at=now,
         verdict=verdict(situation),
-        unwritable=unwritable,
+        unwritable=situation.unwritable,
+        unheeded=unheeded,
         acknowledged=counts.acknowledged,
         alerts=Table(rows=board.alerts, total=counts.open),
         projects=Table(rows=tuple(stood[:ROWS]), total=len(stood)),
         receivers=Table(rows=tuple(taking[:ROWS]), total=len(taking)),
         running=Table(rows=_shown(board.running, stood), total=board.running_count),
         events=Table(rows=board.events, total=len(board.events) if len(board.events) < ROWS else None),
-        dead=Table(rows=board.dead, total=dead),
+        dead=Table(rows=board.dead, total=situation.dead),
         oldest=min((read_at for read_at in fresh if read_at is not None), default=None),
     )
 
 
-def _story(observed: Observed, dossier: Dossier, job_id: str, *, now: datetime) -> Story:
-    stood = projects(observed, dossier.projects, now)
+def _story(dossier: Dossier, stood: Sequence[Project], job_id: str, *, now: datetime) -> Story:
     events = dossier.events
     return Story(
         at=now,
@@ -148,8 +164,5 @@ def _story(observed: Observed, dossier: Dossier, job_id: str, *, now: datetime) 
 
 
 def _shown(tasks: Sequence[PlacedTask], stood: Sequence[Project]) -> tuple[Shown, ...]:
-    known = {(one.standing.host, one.standing.project_id): one for one in stood}
-    return tuple(
-        Shown(placed=task, project=known.get((task.identity.host, task.identity.project_id)))
-        for task in tasks
-    )
+    known = {one.standing.identity: one for one in stood}
+    return tuple(Shown(placed=task, project=known.get(task.identity)) for task in tasks)

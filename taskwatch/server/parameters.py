@@ -1,22 +1,22 @@
 """The parameters that operations have in common: how each is written, and what it becomes."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema
 
-from taskwatch.config.fields import nearest, parse_duration
+from taskwatch.config.fields import nearest
 from taskwatch.core.matchers import TYPE_PREFIX
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.event import EventType
+from taskwatch.report.since import parse_since
 from taskwatch.server.endpoint import Parameters
 
 LAST_NUMBER: Final = 2**63 - 1  # that the store knows
 MOST: Final = 1000  # items of a page
 LONGEST: Final = 300  # characters of a filter
 _WHOLE: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
-_EARLIEST: Final = datetime(1, 1, 1, tzinfo=UTC)
 _DURATION: Final = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 _TYPES: Final = [*EventType, *(kind.removeprefix(TYPE_PREFIX) for kind in EventType)]
 
@@ -46,24 +46,10 @@ def _since(text: object, info: ValidationInfo) -> datetime:
     assert isinstance(text, str)  # noqa: S101 - all parameters are
     assert isinstance(now, datetime)  # noqa: S101 - the endpoint hands it down
     try:
-        return now - timedelta(seconds=parse_duration(text))
-    except OverflowError:
-        return _EARLIEST
-    except ValueError:
-        pass
-    return _utc(text, "neither a duration (30m, 24h, 7d) nor a time (2026-11-23, 2026-11-23T10:00:00Z)")
-
-
-def _utc(text: str, otherwise: str) -> datetime:
-    hint = "; a + in a query is written %2B" if " " in text else ""
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{otherwise}{hint}") from None
-    try:
-        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-    except OverflowError:
-        return _EARLIEST if given.year == _EARLIEST.year else datetime.max.replace(tzinfo=UTC)
+        return parse_since(text, now=now, zone=UTC)
+    except ValueError as error:
+        hint = "; a + in a query is written %2B" if " " in text else ""
+        raise ValueError(f"{error}{hint}") from None
 
 
 def _event_type(text: object) -> str:

@@ -1,9 +1,10 @@
 """How each project and each receiver stands, as pages show it.
 
-What the daemon knows by itself is newer than what is on record, and stands before it.
+What the daemon knows by itself is newer than what is on record, and stands before it. It is looked at on the loop;
+putting the store's rows to it, which takes a tenth of a second for thousands of projects, may be done in another thread.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -46,28 +47,35 @@ class Receiver:
     since: datetime | None  # that this is so
     cause: str | None
     error: str | None
-    pending: int
-    held: int
-    dead: int
+    pending: int = 0
+    held: int = 0
+    dead: int = 0
 
     @property
     def level(self) -> Level:
         return Level.WARNING if self.taking in (Taking.FAILS, Taking.PAUSED) else Level.OK
 
 
-def projects(observed: Observed, rows: Sequence[ProjectRow], now: datetime) -> list[Project]:
-    """Return how the projects stand, the worst first, and of these the one that was read longest ago."""
+def projects_of(observed: Observed, now: datetime) -> Callable[[Sequence[ProjectRow]], list[Project]]:
+    """Look at the daemon, and return what says how the projects stand, by the store's rows.
+
+    The worst come first, and of these the one that was read longest ago.
+    """
+    stand = standing_of(observed, now)
     lasting = {
-        (watch.poller.project.identity.host, watch.poller.project.identity.project_id)
+        watch.poller.project.identity
         for watch in observed.watches
         if watch.ailment is not None and watch.ailment.is_lasting
     }
-    found = [_project(one, now, lasting) for one in standing_of(observed, now)(rows)]
-    return sorted(found, key=lambda one: (_badness(one), one.standing.read_at or now))
+
+    def projects(rows: Sequence[ProjectRow]) -> list[Project]:
+        found = [_project(one, now, is_lasting=one.identity in lasting) for one in stand(rows)]
+        return sorted(found, key=lambda one: (_badness(one), one.standing.read_at or now))
+
+    return projects
 
 
-def _project(standing: Standing, now: datetime, lasting: set[tuple[str, str]]) -> Project:
-    is_lasting = (standing.host, standing.project_id) in lasting
+def _project(standing: Standing, now: datetime, *, is_lasting: bool) -> Project:
     return Project(
         standing=standing,
         reading=reading_of(standing, now),
@@ -83,17 +91,23 @@ def _badness(project: Project) -> tuple[int, int]:
     return (-levels.index(project.level), -readings.index(project.reading))
 
 
-def receivers(lanes: Sequence[Lane], queues: Mapping[tuple[str, str], int], clock: Clock) -> list[Receiver]:
-    """Return how the receivers stand, those that take nothing first; then those that only the queues know."""
-    known = [_receiver(lane, queues, clock) for lane in lanes]
-    others = {name for name, _ in queues} - {lane.receiver for lane in lanes}
-    return [
-        *sorted(known, key=lambda one: one.level is Level.OK),
-        *(_of_queues(name, queues) for name in sorted(others)),
-    ]
+def receivers_of(
+    lanes: Sequence[Lane], clock: Clock
+) -> Callable[[Mapping[tuple[str, str], int]], list[Receiver]]:
+    """Look at the lanes, and return what says how the receivers stand, by the store's queues.
+
+    Those that take nothing come first, and last those that only the queues know.
+    """
+    known = sorted((_receiver(lane, clock) for lane in lanes), key=lambda one: one.level is Level.OK)
+
+    def receivers(queues: Mapping[tuple[str, str], int]) -> list[Receiver]:
+        others = {name for name, _ in queues} - {one.name for one in known}
+        return [_queued(one, queues) for one in (*known, *map(_gone, sorted(others)))]
+
+    return receivers
 
 
-def _receiver(lane: Lane, queues: Mapping[tuple[str, str], int], clock: Clock) -> Receiver:
+def _receiver(lane: Lane, clock: Clock) -> Receiver:
     ailment, works_since = lane.ailment, lane.works_since
     if lane.is_paused:
         taking = Taking.PAUSED
@@ -104,8 +118,8 @@ def _receiver(lane: Lane, queues: Mapping[tuple[str, str], int], clock: Clock) -
     since = None if ailment is None else ailment.since
     if ailment is None and works_since is not None:
         since = clock.now() - timedelta(seconds=clock.monotonic() - works_since)
-    return replace(
-        _of_queues(lane.receiver, queues),
+    return Receiver(
+        name=lane.receiver,
         taking=taking,
         since=since,
         cause=None if ailment is None else ailment.cause,
@@ -113,15 +127,10 @@ def _receiver(lane: Lane, queues: Mapping[tuple[str, str], int], clock: Clock) -
     )
 
 
-def _of_queues(name: str, queues: Mapping[tuple[str, str], int]) -> Receiver:
-    pending, held, dead = (queues.get((name, state), 0) for state in ("pending", "held", "dead"))
-    return Receiver(
-        name=name,
-        taking=Taking.GONE,
-        since=None,
-        cause=None,
-        error=None,
-        pending=pending,
-        held=held,
-        dead=dead,
-    )
+def _gone(name: str) -> Receiver:
+    return Receiver(name=name, taking=Taking.GONE, since=None, cause=None, error=None)
+
+
+def _queued(receiver: Receiver, queues: Mapping[tuple[str, str], int]) -> Receiver:
+    pending, held, dead = (queues.get((receiver.name, state), 0) for state in ("pending", "held", "dead"))
+    return replace(receiver, pending=pending, held=held, dead=dead)

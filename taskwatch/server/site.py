@@ -19,13 +19,14 @@ class Site:
         self.clock = clock
         self.log = log
         self.observed: Observed | None = None
-        self._missed: str | None = None  # why the token cannot be read
+        self.obstacle: str | None = None  # why the store is not open yet
         self._records: Records | None = None
         self._told = asyncio.Event()  # set, and replaced, whenever something was recorded
         self.gone = asyncio.Event()  # set once the daemon is shown no more; the next one has another
 
     def show(self, observed: Observed) -> None:
         """Show this daemon from now on."""
+        self.obstacle = None
         self._records = Records(observed.path)
         self.gone = asyncio.Event()
         self.observed = observed
@@ -38,24 +39,18 @@ class Site:
         if records is not None:
             await records.close()
 
-    def miss_token(self, why: str | None) -> None:
-        """Take why the token cannot be read; None: it can. What is in the way is logged once."""
-        if why is not None and why != self._missed:
-            self.log.warning("server_token_unreadable", error=why, remedy="until then nobody is let in")
-        self._missed = why
-
     @property
     def seen(self) -> Observed:
         """The daemon. Raises ProblemError while there is none."""
         if self.observed is None:
-            raise _not_yet()
+            raise self._not_yet()
         return self.observed
 
     @property
     def records(self) -> Records:
         """The store. Raises ProblemError while it is not open."""
         if self._records is None:
-            raise _not_yet()
+            raise self._not_yet()
         return self._records
 
     def wake(self) -> None:
@@ -68,10 +63,10 @@ class Site:
         """What is set as soon as something is recorded from now on: whoever asks for it first, and then reads, misses nothing."""
         return self._told
 
-
-def _not_yet() -> ProblemError:
-    return ProblemError(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "the daemon has no open store now: it starts, waits for it, or stops; its log says more",
-        headers={"Retry-After": "5"},
-    )
+    def _not_yet(self) -> ProblemError:
+        why = "it starts, or stops" if self.obstacle is None else f"it waits: {self.obstacle}"
+        return ProblemError(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            f"the daemon has no open store now: {why}",
+            headers={"Retry-After": "5"},
+        )

@@ -47,6 +47,11 @@ class Observed(Protocol):
     def vitals(self) -> Vitals: ...
 
     @property
+    def unheeded(self) -> Sequence[str]:
+        """Say in a printable line each what the configuration says, as it is written now, and is not in force."""
+        ...
+
+    @property
     def unnamed(self) -> Mapping[str, CloudError]:
         """Why projects that are configured by their name have no id yet."""
         ...

@@ -11,9 +11,9 @@ from pathlib import Path
 import apsw
 
 from taskwatch.errors import StoreFailedError
+from taskwatch.store.beside import connect, readable
 from taskwatch.store.files import replace_durably, sibling
 from taskwatch.store.opening import SIDECARS
-from taskwatch.store.reader import connect, readable
 from taskwatch.store.schema import copy_to
 from taskwatch.store.upkeep import require_sound
 

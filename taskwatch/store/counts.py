@@ -34,7 +34,7 @@ JOIN deliveries d
 JOIN events e ON e.seq = d.event
 WHERE d.group_key IS NULL
 UNION ALL
-SELECT receiver, min(at) FROM messages WHERE state = 'pending' GROUP BY receiver
+SELECT receiver, min(at) FROM messages WHERE state = 'pending' AND why IS NOT 'in_part' GROUP BY receiver
 """
 _ALERTS: Final = f"""
 SELECT e.type, e.severity, count(*),

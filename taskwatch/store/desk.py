@@ -17,7 +17,8 @@ from taskwatch.errors import StoreFailedError
 from taskwatch.model.delivery import DeliveryState
 from taskwatch.model.operation import Action
 from taskwatch.store import alerts, operations, silences
-from taskwatch.store.reader import connect, readable
+from taskwatch.store.beside import connect, readable
+from taskwatch.store.lock import watcher
 
 T = TypeVar("T")
 
@@ -154,13 +155,20 @@ class Desk:
 
         return self._transact(work)
 
+    def _other(self) -> str:
+        """Name who most likely has the lock for writing: a daemon that was stopped in the midst of a write keeps it."""
+        daemon = watcher(self._path)
+        return "somebody else" if daemon is None else f"somebody else, most likely the daemon, {daemon},"
+
     def _transact(self, work: Callable[[apsw.Connection], T]) -> T:
         with readable(self._path):
             try:
                 with _immediate(self._connection):
                     return work(self._connection)
             except apsw.BusyError as error:
-                raise StoreFailedError(f"somebody else is writing to {self._path}; try again") from error
+                raise StoreFailedError(
+                    f"{self._other()} is writing to {self._path}; nothing was changed, try again"
+                ) from error
             except apsw.FullError as error:
                 raise StoreFailedError(f"the disk of {self._path} is full; nothing was changed") from error
 

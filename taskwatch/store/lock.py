@@ -66,11 +66,16 @@ def acquire(store: Path, *, since: datetime, role: Role = Role.DAEMON) -> StoreL
 
 def is_watched(store: Path) -> bool:
     """Tell whether a daemon holds the store. It takes nothing away that lasts, and leaves no file behind."""
+    return watcher(store) is not None
+
+
+def watcher(store: Path) -> str | None:
+    """Return which daemon holds the store, as people are told it; None: none does. Looks as `is_watched`."""
     path = sibling(store.resolve(), ".lock")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return False
+        return None
     except PermissionError as error:
         raise StoreFailedError(
             f"{path} cannot be read by uid {os.geteuid()}: run this as the user of the daemon, or as root"
@@ -80,10 +85,11 @@ def is_watched(store: Path) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _role(os.pread(descriptor, _TEXT_BOUND, 0)) is Role.DAEMON
+        text = os.pread(descriptor, _TEXT_BOUND, 0)
+        return _holder(text) if _role(text) is Role.DAEMON else None
     finally:
         os.close(descriptor)
-    return False
+    return None
 
 
 def _lock(descriptor: int) -> None:

@@ -1,41 +1,50 @@
 """The statements of messages to people: what waits to be told in one, the messages themselves, and what became of them.
 
-A delivery that is told by a message follows it: it is delivered, or dead, when the message is.
+A delivery that is told by a message follows it: it is delivered, or dead, when the message is. It is delivered in part as
+soon as some of those it is for have the message: that waits for the others, and nothing waits for it.
 """
 
 import json
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import apsw
 
 from taskwatch.engine.ports import Bound, Open, StaleStateError, UnderWay, WaitingGroup, WaitingPart
-from taskwatch.model.delivery import Delivered, DeliveryId, Outcome, Queued, Retry
+from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Outcome, Queued, Retry
 from taskwatch.model.event import WORST_FIRST, EventId
 from taskwatch.store import attempts, outcomes
 from taskwatch.store.instants import from_stored, to_stored
 
+LEFT_KEPT: Final = timedelta(days=7)  # for a removed receiver, as whatever waits for one
+
 # 'pending' stands in the text of most of these: else the partial indexes do not serve.
-# A message that is refused for what it says must not keep the receiver from being told anything else.
+# A message that is refused for what it says must not keep the receiver from being told anything else; nor must one that
+# some have keep those from anything else.
 _UNDER_WAY: Final = """
 m.receiver = ? AND m.state = 'pending' AND m.replay = 0 AND NOT (m.last_reason IS 'rejected' AND m.attempts >= 3)
+  AND m.why IS NOT 'in_part'
 """
 _PENDING_NOW: Final = f"SELECT count(*) FROM messages m WHERE {_UNDER_WAY}"  # noqa: S608 - our own text
 _UNDELIVERED: Final = f"""
 SELECT DISTINCT g.group_key FROM messages m JOIN message_groups g ON g.message = m.id WHERE {_UNDER_WAY}
 """  # noqa: S608 - the same
+# Of all that waits only the rows of deliveries are read, which are short; of each group one event.
 _GROUPS: Final = """
-SELECT coalesce(d.group_key, ''), min(e.time),
+SELECT w.key, e.time,
        (
            SELECT coalesce(m.done_at, m.at) FROM message_groups g JOIN messages m ON m.id = g.message
-           WHERE g.receiver = :receiver AND g.group_key = coalesce(d.group_key, '') AND m.state <> 'dropped'
+           WHERE g.receiver = :receiver AND g.group_key = w.key AND m.state <> 'dropped'
            ORDER BY g.message DESC LIMIT 1
        )
-FROM deliveries d JOIN events e ON e.seq = d.event
-WHERE d.receiver = :receiver AND d.state = 'pending' AND d.message IS NULL
-GROUP BY coalesce(d.group_key, '')
-ORDER BY min(d.id)
+FROM (
+    SELECT coalesce(group_key, '') AS key, min(id) AS first FROM deliveries
+    WHERE receiver = :receiver AND state = 'pending' AND message IS NULL
+      AND (:key IS NULL OR coalesce(group_key, '') = :key)
+    GROUP BY coalesce(group_key, '')
+) w JOIN deliveries d ON d.id = w.first JOIN events e ON e.seq = d.event
+ORDER BY w.first
 """
 
 # What is told of a task, or of anything else, is told in the order of recording: what comes after something that
@@ -73,6 +82,7 @@ _OPEN: Final = """
 WITH reminded AS MATERIALIZED (
     SELECT r.value FROM messages m CROSS JOIN json_each(m.reminds) r
     WHERE m.receiver = :receiver AND m.state = 'pending' AND m.replay = 0 AND m.reminds IS NOT NULL
+      AND m.why IS NOT 'in_part'
 )
 SELECT coalesce(h.group_key, ''), e.id, e.body, coalesce(h.reminded_at, d.done_at, e.time),
        e.id IN (SELECT value FROM reminded)
@@ -84,6 +94,7 @@ WHERE a.ended_at IS NULL AND (a.acknowledged_at IS NULL OR a.acknowledged_until 
   AND coalesce(d.state, 'delivered') = 'delivered'
 ORDER BY a.event
 """
+_COMPOSED: Final = "SELECT at FROM messages WHERE receiver = ? AND replay = 0 ORDER BY id DESC LIMIT ?"
 _LAST: Final = "SELECT coalesce(max(id), 0) FROM messages"
 _STILL_OPEN: Final = """
 SELECT count(*) FROM alerts a JOIN events e ON e.seq = a.event
@@ -98,7 +109,7 @@ WHERE receiver = (SELECT receiver FROM messages WHERE id = :id) AND alert IN (
 """
 
 _PENDING: Final = """
-SELECT id, event_id, attempts, poisoned, tried_seconds, replay
+SELECT id, event_id, attempts, poisoned, tried_seconds, replay, why IS 'in_part'
 FROM messages WHERE receiver = ? AND state = 'pending' AND id > ? ORDER BY id LIMIT ?
 """
 # A reminder that is outdated by the time it could go is not sent: it would say that something is open which is over.
@@ -120,17 +131,26 @@ SELECT DISTINCT r.value FROM messages CROSS JOIN json_each(messages.reminds) r
 WHERE receiver = ? AND state = 'pending' AND reminds IS NOT NULL AND replay = 0 AND EXISTS ({_OUTDATED})
 """  # noqa: S608 - the same
 
+# What some have is delivered, since the first of them has it.
 _FOLLOW: Final = """
 UPDATE deliveries
 SET (state, why, attempts, last_reason, last_detail, first_attempt_at, last_attempt_at, done_at) = (
-    SELECT m.state, m.why, m.attempts, m.last_reason, m.last_detail, m.first_attempt_at, m.last_attempt_at, m.done_at
+    SELECT iif(m.state = 'pending', 'delivered', m.state), m.why, m.attempts, m.last_reason, m.last_detail,
+           m.first_attempt_at, m.last_attempt_at, coalesce(deliveries.done_at, m.done_at, :at)
     FROM messages m WHERE m.id = deliveries.message
 )
-WHERE message = ? AND state = 'pending'
+WHERE message = :id AND (state = 'pending' OR (state = 'delivered' AND why = 'in_part'))
+  AND EXISTS (SELECT 1 FROM messages m WHERE m.id = :id AND (m.state <> 'pending' OR m.why = 'in_part'))
 """
+_IS_IN_PART: Final = "SELECT why IS 'in_part' FROM messages WHERE id = ?"
 
 _DISSOLVE: Final = "UPDATE deliveries SET message = NULL WHERE state IN ('pending', 'dead') AND message = ?"
 _DROP: Final = "UPDATE messages SET state = 'dropped', why = ?, done_at = ? WHERE id = ? AND state IN ('pending', 'dead')"
+_DROP_REMINDERS: Final = """
+UPDATE messages SET state = 'dropped', why = 'receiver_removed', done_at = :at
+WHERE state = 'pending' AND (reminds IS NOT NULL OR (why IS 'in_part' AND at <= :old))
+  AND receiver NOT IN (SELECT value FROM json_each(:served))
+"""
 _WAS_TRIED: Final = "SELECT attempts > 0 FROM messages WHERE id = ?"
 _TO_OTHERS: Final = """
 SELECT DISTINCT m.id FROM message_groups g JOIN messages m ON m.id = g.message
@@ -170,16 +190,30 @@ def _undelivered(connection: apsw.Connection, receiver: str) -> frozenset[str]:
 
 def groups(connection: apsw.Connection, receiver: str) -> list[WaitingGroup]:
     """Return the groups in which something waits to be told, in the order of their first events."""
+    return _groups(connection, receiver, key=None)
+
+
+def group(connection: apsw.Connection, receiver: str, key: str) -> WaitingGroup | None:
+    """Return this one of them, if anything waits in it."""
+    return next(iter(_groups(connection, receiver, key=key)), None)
+
+
+def _groups(connection: apsw.Connection, receiver: str, *, key: str | None) -> list[WaitingGroup]:
     still_to_come = _undelivered(connection, receiver)
     return [
         WaitingGroup(
-            key=key,
+            key=found,
             since=from_stored(since),
-            is_open=key in still_to_come,
+            is_open=found in still_to_come,
             last_at=from_stored(last_at),
         )
-        for key, since, last_at in connection.execute(_GROUPS, {"receiver": receiver})
+        for found, since, last_at in connection.execute(_GROUPS, {"receiver": receiver, "key": key})
     ]
+
+
+def composed(connection: apsw.Connection, receiver: str, *, limit: int) -> tuple[datetime, ...]:
+    """Return when the last messages to the receiver were composed, the newest first."""
+    return tuple(from_stored(at) for (at,) in connection.execute(_COMPOSED, (receiver, limit)))
 
 
 def waiting(
@@ -256,6 +290,15 @@ def drop_outdated(connection: apsw.Connection, receiver: str, *, at: datetime) -
     connection.execute(_DROP_OUTDATED, (to_stored(at), receiver))
 
 
+def drop_reminders(connection: apsw.Connection, *, served: Collection[str], at: datetime) -> None:
+    """Put away reminders to receivers that nobody serves: one that comes back is reminded anew of what is open then.
+
+    And, once it is old, what is left of messages that some have: no delivery waits for that.
+    """
+    moments = {"at": to_stored(at), "old": to_stored(at - LEFT_KEPT)}
+    connection.execute(_DROP_REMINDERS, {"served": json.dumps(sorted(served)), **moments})
+
+
 def pending(connection: apsw.Connection, receiver: str, *, after: DeliveryId, limit: int) -> list[Queued]:
     """Return pending messages with numbers above `after`. None waits for another: what has to, is in none yet."""
     return [
@@ -267,8 +310,9 @@ def pending(connection: apsw.Connection, receiver: str, *, after: DeliveryId, li
             poisoned=poisoned,
             tried_seconds=tried_seconds,
             replay=bool(replay),
+            in_part=bool(in_part),
         )
-        for number, event_id, tried, poisoned, tried_seconds, replay in connection.execute(
+        for number, event_id, tried, poisoned, tried_seconds, replay, in_part in connection.execute(
             _PENDING, (receiver, after, limit)
         )
     ]
@@ -281,12 +325,14 @@ def body(connection: apsw.Connection, number: DeliveryId) -> bytes | None:
 
 
 def record(connection: apsw.Connection, number: DeliveryId, outcome: Outcome, at: datetime) -> None:
-    """Write the outcome of one attempt; with its last one go the deliveries that it tells."""
+    """Write the outcome of one attempt; with its last one, and once some have it, go the deliveries that it tells."""
+    some_had_it = connection.execute(_IS_IN_PART, (number,)).get
     outcomes.record(connection, "messages", number, outcome, at)
-    if isinstance(outcome, Delivered):
+    some_have_it = isinstance(outcome, Delivered) or (isinstance(outcome, Retry) and outcome.in_part)
+    if some_have_it and not some_had_it:
         connection.execute(_REMINDED, {"id": number, "at": to_stored(at)})
-    if not isinstance(outcome, Retry):
-        connection.execute(_FOLLOW, (number,))
+    if some_have_it or isinstance(outcome, Dead):
+        connection.execute(_FOLLOW, {"id": number, "at": to_stored(at)})
 
 
 def dissolve(connection: apsw.Connection, number: int, *, why: str, at: datetime) -> None:

@@ -105,7 +105,10 @@ def removed(connection: apsw.Connection, served: frozenset[str]) -> list[Removed
 
 
 def note_removed(connection: apsw.Connection, served: frozenset[str], *, at: datetime) -> None:
-    """Note since when these receivers are removed, of those not noted yet; forget those that came back."""
+    """Note since when these receivers are removed, of those not noted yet; forget those that came back.
+
+    What waits for them is kept, for they may come back; but for reminders, which are made again.
+    """
     gone = {receiver.name for receiver in removed(connection, served)}
     noted = {receiver for (receiver,) in connection.execute("SELECT receiver FROM removed_receivers")}
     connection.executemany(
@@ -115,6 +118,7 @@ def note_removed(connection: apsw.Connection, served: frozenset[str], *, at: dat
     connection.executemany(
         "DELETE FROM removed_receivers WHERE receiver = ?", [(receiver,) for receiver in noted - gone]
     )
+    messages.drop_reminders(connection, served=served, at=at)
 
 
 def drop_removed(connection: apsw.Connection, receiver: str, *, at: datetime, limit: int) -> int:

@@ -19,10 +19,13 @@ Table = Literal["deliveries", "messages"]
 
 _DELIVERED: Final = """
 UPDATE {table}
-SET state = 'delivered', attempts = attempts + 1, done_at = :at,
+SET state = 'delivered', attempts = attempts + 1, done_at = :at, why = NULL,
     first_attempt_at = coalesce(first_attempt_at, :at), last_attempt_at = :at
 WHERE id = :id AND state = 'pending'
 """
+IN_PART: Final = "in_part"  # why: some have it, and others have not, or not yet
+# No failed attempt: what was not taken of it stands where the last trouble does.
+_IN_PART: Final = "UPDATE {table} SET why = 'in_part', last_reason = NULL, last_detail = ? WHERE id = ?"
 
 _FAILED: Final = """
 UPDATE {table}
@@ -42,6 +45,8 @@ def record(
     match outcome:
         case Delivered():
             connection.execute(_DELIVERED.format(table=table), {"id": number, "at": instant})
+            if outcome.remark is not None and connection.changes():
+                connection.execute(_IN_PART.format(table=table), (outcome.remark[:DETAIL_BOUND], number))
         case Retry():
             _fail(connection, table, number, outcome, instant, state=DeliveryState.PENDING)
         case Dead():
@@ -60,6 +65,7 @@ def _fail(
     state: DeliveryState,
 ) -> None:
     dead = isinstance(outcome, Dead)
+    why = outcome.why if isinstance(outcome, Dead) else IN_PART if outcome.in_part else None
     detail = outcome.detail[:DETAIL_BOUND]
     connection.execute(
         _FAILED.format(table=table),
@@ -67,7 +73,7 @@ def _fail(
             "id": number,
             "at": instant,
             "state": state,
-            "why": outcome.why if isinstance(outcome, Dead) else None,
+            "why": why,
             "done_at": instant if dead else None,
             "poisoned": outcome.poisoned,
             "tried_seconds": outcome.tried_seconds,

@@ -110,7 +110,7 @@ class DeliveryRow:
     replay: bool  # an operator sent it again
     last_reason: str | None
     last_detail: str | None
-    why: str | None  # it is dead: horizon or poison
+    why: str | None  # it is dead, or put away, or was delivered in part
     first_attempt_at: datetime | None
     last_attempt_at: datetime | None
     done_at: datetime | None
@@ -177,6 +177,7 @@ class ToldRow:
     failed: tuple[AttemptRow, ...]  # the last few attempts that did, in their order
     message: MessageRow | None  # that tells it
     waiting: WaitingGroup | None  # for whose next message it waits
+    last_messages: tuple[datetime, ...] = ()  # then: when the last few were composed
     behind: EventId | None = None  # an earlier event of the same task, which is pending at the receiver too
     failing: FailingRow | None = (
         None  # why the receiver is told one event at a time: of one that was never tried

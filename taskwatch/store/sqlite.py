@@ -210,7 +210,10 @@ class SqliteStore:
         )
 
     async def data_version(self) -> int:
-        """Return a number that is another one whenever another process has written."""
+        """Return a number that is another one whenever another process has written.
+
+        SQLite is asked, not its files: to close one that was opened beside it drops the locks that it has on it.
+        """
         return await self._writer.read(lambda connection: int(connection.pragma("data_version")))
 
     async def unlogged_operations(self) -> list[Operation]:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import apsw
 
-from taskwatch.engine.ports import WaitingGroup
 from taskwatch.model.delivery import DeliveryId, DeliveryState
 from taskwatch.model.event import EventId
 from taskwatch.store import messages
@@ -26,6 +25,7 @@ from taskwatch.store.rows import (
 )
 
 MOST: Final = 1_000  # deliveries of one event that are looked at
+LAST_MESSAGES: Final = 10
 
 # A delivery hears of the attempts at its message once they are over; of the message they are known before.
 _SELECT: Final = """
@@ -77,7 +77,7 @@ SELECT min(first) OVER (), last, reason, detail FROM (
     FROM deliveries WHERE receiver = :receiver AND state = 'pending' AND message IS NULL
     UNION ALL
     SELECT first_attempt_at, last_attempt_at, last_reason, last_detail
-    FROM messages WHERE receiver = :receiver AND state = 'pending'
+    FROM messages WHERE receiver = :receiver AND state = 'pending' AND why IS NOT 'in_part'
 ) WHERE first IS NOT NULL AND last IS NOT NULL AND reason IS NOT NULL ORDER BY last DESC LIMIT 1
 """
 # A replay stands outside the order.
@@ -137,7 +137,12 @@ def of_event(connection: apsw.Connection, event: EventId, *, people: Collection[
             delivery=row,
             failed=tuple(failed[row.id]),
             message=None if row.message is None else of_message.get(row.message),
-            waiting=_group(connection, row) if row.waits_for_its_group(people) else None,
+            waiting=messages.group(connection, row.receiver, row.group or "")
+            if row.waits_for_its_group(people)
+            else None,
+            last_messages=messages.composed(connection, row.receiver, limit=LAST_MESSAGES)
+            if row.waits_for_its_group(people)
+            else (),
             behind=_behind(connection, row) if _waits_its_turn(row, people) else None,
             failing=_failing(connection, row) if _waits_its_turn(row, people) else None,
         )
@@ -183,11 +188,6 @@ def _failing(connection: apsw.Connection, row: DeliveryRow) -> FailingRow | None
 def opened_alerts(connection: apsw.Connection, events: Sequence[EventId]) -> list[OpenedAlertRow]:
     """Return the alerts that these events opened, over or not."""
     return [_opened_alert(row) for row in connection.execute(_OPENED_ALERTS, (json.dumps(list(events)),))]
-
-
-def _group(connection: apsw.Connection, row: DeliveryRow) -> WaitingGroup | None:
-    groups = messages.groups(connection, row.receiver)
-    return next((group for group in groups if group.key == (row.group or "")), None)
 
 
 def _delivery(row: tuple[Any, ...]) -> DeliveryRow:

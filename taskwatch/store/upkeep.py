@@ -14,6 +14,7 @@ import apsw
 from taskwatch.errors import StoreFailedError, StoreUnusableError
 from taskwatch.model.operation import Action
 from taskwatch.store import operations
+from taskwatch.store.beside import connect, readable
 from taskwatch.store.files import make_directory, sibling, sync_directory
 from taskwatch.store.instants import to_stored
 from taskwatch.store.lock import Role, acquire
@@ -25,7 +26,6 @@ from taskwatch.store.opening import (
     require_marked,
     translated,
 )
-from taskwatch.store.reader import connect, readable
 from taskwatch.store.schema import APPLICATION_ID, load_migrations, version_of
 
 _COUNTS: Final = {

@@ -21,6 +21,11 @@ class Waiting:
         self._is_watched = is_watched
         self._looks = 0
 
+    @property
+    def seconds(self) -> float:
+        """For how long it has been looked, as the looks count it."""
+        return self._looks * LOOK_SECONDS
+
     def look(self, outcome_of: Callable[[int], Outcome | None]) -> Outcome | None:
         """Return what became of it; None: look again. Raises RequestError once there is nothing to wait for."""
         if self._looks >= int(self._limit / LOOK_SECONDS):

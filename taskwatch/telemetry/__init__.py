@@ -2,6 +2,8 @@
 
 Text of the cloud is hostile until shown otherwise: control characters, ANSI escapes, line
 separators and bidirectional overrides are escaped before anything reaches a log or a terminal.
+
+structlog, which brings asyncio and rich, is imported by whoever logs: a command that prints a list never does.
 """
 
 import json
@@ -11,9 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Final, TextIO
-
-import structlog
+from typing import Any, Final, Protocol, TextIO
 
 from taskwatch.telemetry import console, journal
 from taskwatch.telemetry.lines import Lines
@@ -21,7 +21,6 @@ from taskwatch.telemetry.text import MAX_FIELD, printable
 
 __all__ = ["MAX_FIELD", "Logger", "configure", "logger", "printable", "set_level", "teller"]
 
-Logger = structlog.typing.FilteringBoundLogger
 Fields = Mapping[str, Any]
 Way = Callable[[Fields], None]  # writes a line, or raises one of _UNWRITTEN
 
@@ -29,6 +28,22 @@ STRICT: Final = "strict"
 MAX_FRAMES: Final = 5  # of the place where a bug showed
 _FIRST: Final = ("timestamp", "level", "event")  # in each line, for those who read them
 _UNWRITTEN: Final = (OSError, ValueError)  # the latter from a closed stream
+
+
+class Logger(Protocol):
+    """Takes the name of an event, in snake_case past tense, and its fields."""
+
+    def bind(self, **fields: Any) -> "Logger": ...
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+
+    def info(self, event: str, **fields: Any) -> Any: ...
+
+    def warning(self, event: str, **fields: Any) -> Any: ...
+
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+    def critical(self, event: str, **fields: Any) -> Any: ...
 
 
 def configure(
@@ -40,6 +55,8 @@ def configure(
     elsewhere. A log that nobody takes loses lines; it stops nothing, and holds nothing up but once,
     for a tenth of a second.
     """
+    import structlog
+
     set_level(level)
     target = stream if stream is not None else sys.stderr  # None when it was closed from the start
     chosen = _chosen(format_, target, journal_socket)
@@ -53,7 +70,7 @@ def configure(
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             lambda _, __, fields: ((_harmless(fields, limit),), {}),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+        wrapper_class=_sparing(structlog.make_filtering_bound_logger(logging.NOTSET)),
         logger_factory=lambda *arguments: _Strict(ways[0]) if STRICT in arguments else _Lenient(ways),
         cache_logger_on_first_use=False,
     )
@@ -69,14 +86,29 @@ def set_level(level: str) -> None:
 
 def teller(**fields: object) -> Logger:
     """Return a logger for what must be told: no level filters it, and what cannot be written raises OSError."""
+    import structlog
+
     bound: Logger = structlog.wrap_logger(None, logger_factory_args=(STRICT,)).bind(**fields)
     return bound
 
 
 def logger(**fields: object) -> Logger:
     """Return a logger with these fields bound."""
+    import structlog
+
     bound: Logger = structlog.get_logger(**fields)
     return bound
+
+
+def _sparing(bound: Any) -> Any:
+    """Let a line for debugging that nobody reads cost nothing: each poll has one."""
+    pass_on = bound.debug
+
+    def debug(self: Any, event: str, **fields: Any) -> None:
+        if _THRESHOLD.least <= logging.DEBUG or isinstance(self._logger, _Strict):
+            pass_on(self, event, **fields)
+
+    return type(bound.__name__, (bound,), {"debug": debug})
 
 
 def _chosen(format_: str, stream: TextIO | None, socket: Path) -> str:
@@ -144,13 +176,21 @@ class _Threshold:
         self, logger: object, method: str, fields: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         if _LEVELS[method] < self.least and not isinstance(logger, _Strict):
-            raise structlog.DropEvent
+            from structlog import DropEvent
+
+            raise DropEvent
         return fields
 
 
 # As structlog's own configuration, one for the process; loggers that are bound hold on to it.
 _THRESHOLD: Final = _Threshold()
-_LEVELS: Final = structlog.processors.NAME_TO_LEVEL
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
 
 
 class _FromLibraries(logging.Handler):

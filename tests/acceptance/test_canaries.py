@@ -424,7 +424,8 @@ DRIVER: Final = """
 import asyncio, sys
 from pathlib import Path
 from taskwatch import telemetry
-from taskwatch.app import kinds, watch
+from taskwatch.app import watch
+from taskwatch.notifiers.registry import kinds
 from taskwatch.config.load import load
 telemetry.configure(format_="journal", level="debug", journal_socket=Path(sys.argv[1]))
 asyncio.run(watch(load(Path(sys.argv[-1]), kinds())))

@@ -31,7 +31,7 @@ from taskwatch.engine.groups import BURST
 from taskwatch.errors import ConfigError
 from taskwatch.model.task import Instance
 from taskwatch.notifiers.alertmanager import FIRING
-from taskwatch.store.reader import connect
+from taskwatch.store.beside import connect
 from tests.fakes import scene as in_real_time
 from tests.fakes.alertmanager import FakeAlertmanager
 from tests.fakes.builders import captured_log

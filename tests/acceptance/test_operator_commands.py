@@ -57,6 +57,7 @@ async def test_reload_says_what_changed_and_refuses_a_wrong_file_with_78(scene: 
     assert (changed.code, changed.out) == (0, "receiver second added\n")
     assert (wrong.code, wrong.out) == (78, "")
     assert "nonsense: unknown key" in wrong.err
+    assert wrong.err.endswith("taskwatch: the daemon refused it, and goes on with what it had\n")
     assert said.count('"action": "reload"') == 3, "the daemon itself refused it"
 
 

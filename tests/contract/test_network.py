@@ -393,6 +393,18 @@ async def test_a_host_that_falls_silent_in_its_answer_is_told_as_that(session: a
     assert said == "HOST: its answer began, and did not end, and 0.5 s of silence"
 
 
+async def test_whose_caller_gives_up_sooner_is_not_ended_by_silence(session: aiohttp.ClientSession) -> None:
+    asked = Asked(host="h", credential="c")
+    async with listening(saying(b"", then_wait=True)) as peer:
+        request = Request(url=URL(f"http://{peer.host}/"), within=0.5)
+        sending = asyncio.create_task(Transport(session=session).send(request, {}, asked))
+        await _refused(session, f"http://{peer.host}/")  # asked later, and by its own silence ended sooner
+        assert not sending.done()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+    assert asked.phase == "connected, and no answer yet"
+
+
 async def test_a_deadline_from_outside_finds_the_phase_that_it_ended(session: aiohttp.ClientSession) -> None:
     asked = Asked(host="h", credential="c")
     async with listening(saying(b"", then_wait=True)) as peer:

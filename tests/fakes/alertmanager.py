@@ -1,13 +1,15 @@
 """An Alertmanager on loopback that refuses what its API documents as wrong, and remembers what it was posted.
 
-Written from the OpenAPI of the API (v2) and its notes on alerts, not from what taskwatch sends.
+Written from the OpenAPI of the API (v2) and its notes on alerts, not from what taskwatch sends. It goes by a clock of
+its own, which each answer tells (Date), as Go's net/http does.
 """
 
 import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +24,12 @@ class FakeAlertmanager:
 
     alerts: list[dict[str, Any]] = field(default_factory=list)  # each as it was posted, in order
     posts: list[web.Request] = field(default_factory=list)
+    ends: list[str] = field(
+        default_factory=list
+    )  # the event id of each post that ended an alert, by its clock
     answer: Callable[[web.Request], web.Response] | None = None
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    date: str | None = None  # what its answers tell instead of its time; "" is nothing
     url: str = ""
 
     async def __aenter__(self) -> Self:
@@ -40,6 +47,13 @@ class FakeAlertmanager:
         await self._runner.cleanup()
 
     async def _receive(self, request: web.Request) -> web.Response:
+        answer = await self._judge(request)
+        answer.headers["Date"] = (
+            format_datetime(self.clock(), usegmt=True) if self.date is None else self.date
+        )
+        return answer
+
+    async def _judge(self, request: web.Request) -> web.Response:
         self.posts.append(request)
         if self.answer is not None:
             return self.answer(request)
@@ -48,7 +62,13 @@ class FakeAlertmanager:
         posted = json.loads(await request.read())
         if problem := next(filter(None, map(_problem, posted)), None):
             return web.json_response(problem, status=400)
+        now = self.clock()
         self.alerts += posted
+        self.ends += [
+            alert["annotations"]["event_id"]
+            for alert in posted
+            if datetime.fromisoformat(alert["endsAt"]) <= now
+        ]
         return web.Response(status=200)
 
     def standing(self, now: datetime) -> dict[str, bool]:
@@ -57,6 +77,10 @@ class FakeAlertmanager:
             alert["annotations"]["event_id"]: datetime.fromisoformat(alert["endsAt"]) > now
             for alert in self.alerts
         }
+
+    def fires(self) -> dict[str, bool]:
+        """Return by event id whether the alert fires there now."""
+        return self.standing(self.clock())
 
     def names(self) -> set[str]:
         """Return the label sets that were ever posted: each is another alert."""

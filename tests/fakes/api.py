@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import aiohttp
 
-from taskwatch.app import build, kinds, opened_store
+from taskwatch.app import build, opened_store
 from taskwatch.clock import SystemClock
 from taskwatch.config.load import load
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.server.server import Server
 from tests.fakes.builders import captured_log

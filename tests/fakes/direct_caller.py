@@ -35,7 +35,7 @@ class DirectCaller(Caller):
     async def turn(self) -> None:
         return
 
-    async def get(self, url: URL) -> Answer:
+    async def get(self, url: URL, *, within: float | None = None) -> Answer:
         self.requests += 1
         self.places.append(f"{url.name}?{url.query_string}")
         self.before(self.requests)

@@ -17,9 +17,10 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, TypeVarTuple, cast
 
 import pytest
 
-from taskwatch.app import build, kinds
+from taskwatch.app import build
 from taskwatch.config.load import load
 from taskwatch.engine import holding
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime import attendant, health, scheduler
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.server.server import Server

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from taskwatch.app import build, kinds, opened_store
+from taskwatch.app import build, opened_store
 from taskwatch.config.load import load
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime.daemon import Daemon
 from tests.fakes.commands import until
 from tests.fakes.tasks_endpoint import TasksEndpoint

@@ -34,6 +34,7 @@ class Seen:
     watches: Sequence[Watch] = ()
     lanes: Sequence[Lane] = ()
     unnamed: Mapping[str, CloudError] = field(default_factory=dict)
+    unheeded: Sequence[str] = ()
     vitals: Vitals = field(default_factory=lambda: cast("Vitals", None))
 
     def hanging(self) -> str | None:

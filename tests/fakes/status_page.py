@@ -17,7 +17,7 @@ from typing import Final
 
 import aiohttp
 
-from taskwatch.app import build, kinds
+from taskwatch.app import build
 from taskwatch.clock import SystemClock
 from taskwatch.config.load import load
 from taskwatch.config.serving import TcpListen
@@ -29,8 +29,10 @@ from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.delivery import Dead, Delivered, Outcome, Reason, Scope
 from taskwatch.model.project import Project
 from taskwatch.model.task import COMPLETED, FAILED, RUNNING, Instance, Task
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.server.application import application
+from taskwatch.server.gate import Guard
 from taskwatch.server.listener import Listener
 from taskwatch.server.site import Site
 from taskwatch.store.desk import Desk
@@ -173,7 +175,7 @@ async def served(
     try:
         async with build(config, store=store) as daemon:
             site = Site(config.server, clock=clock, log=quiet_log())
-            listener = Listener(application(site))
+            listener = Listener(application(site, Guard(config.server, quiet_log())))
             await listener.open(TcpListen(host="127.0.0.1", port=0))
             assert listener.url is not None
             place = Place(store=store, daemon=daemon, site=site, url=listener.url, now=datetime.now(UTC))

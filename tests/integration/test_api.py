@@ -1,6 +1,8 @@
 """The API of a real daemon: what is changed over it, who it was, and that it says what the commands say."""
 
 import json
+import re
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -160,6 +162,70 @@ async def test_a_silence_holds_back_until_it_is_ended(
     again = await api.ask("DELETE", f"/api/v1/silences/{number}")
     assert again.problem["detail"].startswith(f"no silence in force has the number {number}; GET ")
     assert len(await api.all("silences", {"all": "true"})) == 2
+
+
+async def test_a_configuration_that_was_refused_is_told_until_one_is_taken(api: Api, ask: Ask) -> None:
+    file = api.directory / "taskwatch.yaml"
+    right = file.read_text()
+    assert (await ask("projects")).err == ""
+    for wrong in ("stoer: {}", "projects: ["):
+        file.write_text(f"{right}{wrong}\n")
+        assert (await api.ask("POST", "/-/reload")).status == 422
+    (line,) = api.daemon.unheeded
+    page = (await api.ask("GET", "/")).body.decode()
+    told = (await ask("projects")).err
+    metrics = (await api.ask("GET", "/metrics")).body.decode()
+    file.write_text(right)
+    await api.ask("POST", "/-/reload")
+
+    since = re.match(
+        r"the configuration of (\S+ \S+) UTC goes on; since (\S+ \S+) UTC what is written is refused: ", line
+    )
+    assert since is not None
+    assert since[1] <= since[2]
+    assert "taskwatch.yaml:9:1: not YAML" in line
+    assert told.splitlines()[-1] == f"T{line[1:]}"  # behind that the file cannot be read now
+    assert "he configuration is not in force as it is written" in page
+    assert "taskwatch.yaml:9:1: not YAML" in page
+    assert "taskwatch_config_last_reload_successful 0.0" in metrics
+    assert api.daemon.unheeded == []
+    assert "not in force" not in (await api.ask("GET", "/")).body.decode()
+    assert (await ask("projects")).err == ""
+
+
+async def test_a_new_address_that_cannot_be_had_is_told_by_the_reload_and_on_the_page(
+    api: Api, ask: Ask
+) -> None:
+    file = api.directory / "taskwatch.yaml"
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        file.write_text(file.read_text().replace("127.0.0.1:0", taken))
+        reply = await api.ask("POST", "/-/reload")
+        page = (await api.ask("GET", "/")).body.decode()
+        told = (await ask("projects")).err
+
+    line = f"the server cannot listen at {taken} (Address already in use); it is served at 127.0.0.1:0, as before"
+    assert (reply.status, reply.json) == (200, {"changes": ["server: listen changed", line]})
+    assert line[1:] in page
+    assert told == f"T{line[1:]}\n"
+
+
+async def test_the_reload_that_moves_the_server_is_answered_over_the_old_address(api: Api) -> None:
+    file = api.directory / "taskwatch.yaml"
+    file.write_text(file.read_text().replace("127.0.0.1:0", f"unix:{api.directory}/api.sock"))
+
+    assert (await api.ask("POST", "/-/reload")).json == {"changes": ["server: listen changed"]}
+    assert (api.directory / "api.sock").is_socket()
+
+
+async def test_a_resolve_that_finds_no_alert_says_so_in_the_log(lines: list[EventDict], api: Api) -> None:
+    for job_id, status in (("old", 404), ("bad-1", 200)):
+        assert (await api.ask("POST", f"/api/v1/tasks/{job_id}/resolve")).status == status
+
+    acted = [line for line in lines if line["event"] == "operator_acted"]
+    assert [(line["action"], line["found"]) for line in acted] == [("resolve", 0), ("resolve", 1)]
 
 
 async def test_a_reload_says_what_changed_or_what_is_wrong(api: Api) -> None:

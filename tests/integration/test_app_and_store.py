@@ -17,13 +17,14 @@ import structlog
 
 from taskwatch import app as composition
 from taskwatch import telemetry
-from taskwatch.app import build, kinds, opened_store, watch
+from taskwatch.app import build, opened_store, watch
 from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
 from taskwatch.engine.poller import Poller
 from taskwatch.engine.watch import Watch
 from taskwatch.errors import CloudCause, CloudError
 from taskwatch.model.task import COMPLETED, RUNNING
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime import housekeeping
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.runtime.housekeeping import FIRST_PRUNE_SECONDS, PRUNE_SECONDS, QUEUE_KEPT, Housekeeper
@@ -141,6 +142,28 @@ async def test_nothing_is_forgotten_by_a_clock_that_leapt_even_before_the_next_p
     assert remembered(path) == ALL
     (line,) = daemon.lines
     assert (line["event"], line["by_seconds"]) == ("prune_skipped", LONG.total_seconds())
+
+
+async def test_a_clock_that_is_wrong_is_told_once_and_again_when_it_is_wrong_again(
+    store: SqliteStore, clock: StillClock
+) -> None:
+    daemon = await House(store, clock).lives_through_a_task()
+    await daemon.housekeeper.stay_fresh()
+    assert daemon.lines == []
+    for leap in (-600.0, 0.0, 600.0, 600.0):
+        clock.moment += timedelta(seconds=leap)
+        await daemon.housekeeper.stay_fresh()
+
+    behind, ahead = (
+        f"this host's clock is 600 s {side} the cloud's; set it (timedatectl, NTP)"
+        for side in ("behind", "ahead of")
+    )
+    told = [line for line in daemon.lines if line["event"] == "clock_found_wrong"]
+    assert [(line["log_level"], line["error"]) for line in told] == [
+        ("warning", behind),
+        ("debug", behind),
+        ("warning", ahead),
+    ]
 
 
 async def test_a_clock_that_was_set_right_again_forgets_as_before(
@@ -329,8 +352,12 @@ async def test_a_stop_while_it_waits_for_the_disk_ends_it_at_once(tmp_path: Path
         stop = asyncio.Event()
         with faulty_disk() as disk:
             fill(disk)
-            standing = asyncio.create_task(composition._stand_by(config, stop, for_holder=False))
+            told: list[str] = []
+            standing = asyncio.create_task(
+                composition._stand_by(config, stop, for_holder=False, told=told.append)
+            )
             await until(lambda: bool(named(lines, "standing_by")), "the first try")
+            assert told == [line["reason"] for line in named(lines, "standing_by")]
             stop.set()
             async with asyncio.timeout(10):
                 assert await standing is None

@@ -8,13 +8,13 @@ from typing import Final
 import pytest
 import structlog
 
-from taskwatch.app import kinds
 from taskwatch.app.clouds import Clouds, opened_clouds
 from taskwatch.clock import SystemClock
 from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
 from taskwatch.engine.ports import Ask
 from taskwatch.errors import CloudError
+from taskwatch.notifiers.registry import kinds
 from taskwatch.simulator.principals import Accounts
 from taskwatch.simulator.server import SimulatedCloud
 from tests.fakes.iam_server import IamServer

@@ -11,8 +11,9 @@ import pytest
 from structlog.typing import EventDict
 
 from taskwatch import telemetry
-from taskwatch.app import build, kinds, opened_store
+from taskwatch.app import build, opened_store
 from taskwatch.config.load import load
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.simulator.faults import IAM
 from taskwatch.simulator.principals import Accounts

@@ -14,9 +14,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from structlog.typing import EventDict
 
 from taskwatch import telemetry
-from taskwatch.app import build, kinds, opened_store
+from taskwatch.app import build, opened_store
 from taskwatch.config.load import load
 from taskwatch.errors import ConfigError
+from taskwatch.notifiers.registry import kinds
 from taskwatch.store.reader import StoreReader
 from tests.fakes.builders import captured_log
 from tests.fakes.commands import until

@@ -3,9 +3,12 @@
 import asyncio
 import base64
 import os
+import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
@@ -49,6 +52,12 @@ REQUESTS: list[tuple[str, Mapping[str, str | None], str, int]] = [
     ("open", {"Host": "127.0.0.1.evil.example"}, "GET", 421),
     ("open", {"Host": "localhost.evil.example:9720"}, "GET", 421),
     ("open", {"Host": ""}, "GET", 421),
+    ("open", {"Host": "evil@127.0.0.1"}, "GET", 421),
+    ("open", {"Host": "evil.example:x@127.0.0.1:9720"}, "GET", 421),
+    ("open", {"Host": "127.0.0.1/evil.example"}, "GET", 421),
+    ("open", {"Host": "[::1]evil.example"}, "GET", 421),
+    ("open", {"Host": "127.0.0.1:x"}, "GET", 421),
+    ("open", {"Host": None}, "GET", 400),
     ("open", {"Host": "[::1"}, "GET", 421),
     ("open", {"Host": "tw.example"}, "GET", 421),
     ("named", {"Host": "tw.example"}, "GET", 404),
@@ -142,6 +151,47 @@ async def test_a_token_is_read_again_when_its_file_changes(tmp_path: Path) -> No
     assert str(file) in line["error"]
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Return a directory that everybody may enter."""
+    for directory in (tmp_path, *tmp_path.parents[:-2]):
+        directory.chmod(0o711)
+    return tmp_path
+
+
+async def test_a_token_that_everybody_can_read_is_not_taken_and_the_one_before_stays(shared: Path) -> None:
+    file = shared / "server.token"
+    file.touch(0o600)
+    file.write_text("first")
+    async with served(section(token={"file": str(file)})) as server:
+        file.chmod(0o644)
+        file.write_text("second")
+        for _ in range(2):
+            assert (await server.ask(NOWHERE, headers=bearer("first"))).status == 404
+            assert (await server.ask(NOWHERE, headers=bearer("second"))).status == 401
+        (line,) = server.said("server_token_exposed")
+        file.chmod(0o600)
+        assert (await server.ask(NOWHERE, headers=bearer("first"))).status == 401
+        assert (await server.ask(NOWHERE, headers=bearer("second"))).status == 404
+        file.chmod(0o644)
+        await server.ask(NOWHERE)
+        assert len(server.said("server_token_exposed")) == 2
+
+    assert "everybody on this machine can read" in line["error"]
+    assert line["remedy"] == "until then the one before is asked for"
+
+
+async def test_where_no_token_was_fit_to_be_used_nobody_is_let_in(shared: Path) -> None:
+    file = shared / "server.token"
+    file.write_text("exposed")
+    file.chmod(0o644)
+    async with served(section(token={"file": str(file)})) as server:
+        assert (await server.ask(NOWHERE, headers=bearer("exposed"))).status == 503
+        (line,) = server.said("server_token_exposed")
+
+    assert line["remedy"] == "until then nobody is let in"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -162,6 +212,15 @@ async def test_what_is_no_request_within_bounds_is_a_problem_and_the_end(data: b
         assert "GARBAGE" not in answer.text
         assert (await server.ask(NOWHERE)).status == 404
         assert not server.said("answer_broken")
+
+
+async def test_what_expects_something_else_than_to_go_on_is_a_problem() -> None:
+    async with served(OPEN) as server:
+        answer = await server.ask(NOWHERE, headers={"Expect": "miracles"})
+
+        assert answer.problem["status"] == 417
+        assert "miracles" not in answer.text
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @in_leaping_time
@@ -379,3 +438,121 @@ async def test_a_server_that_is_switched_off_lets_go_of_its_address() -> None:
         async with asyncio.timeout(30):
             while server.server.url is not None:
                 await asyncio.sleep(0.01)
+
+
+@contextmanager
+def taken_address() -> Iterator[str]:
+    """Yield an address that somebody else has."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        yield f"127.0.0.1:{other.getsockname()[1]}"
+
+
+@in_leaping_time
+async def test_where_the_new_address_cannot_be_had_the_old_one_goes_on_as_it_was_until_it_can() -> None:
+    """Also the token: the new, narrower section has none, and the old address is not let go."""
+    async with served(GUARDED, seen=Seen()) as server:
+        with taken_address() as address:
+            server.server.adopt(moved := section(address))
+            said = await server.server.adopted()
+            assert (await server.ask(NOWHERE)).status == 401
+            assert (await server.ask(NOWHERE, headers=bearer(TOKEN))).status == 404
+            assert server.server.misplaced == said
+            await asyncio.sleep(60)
+            (line,) = server.said("server_not_listening")
+        async with asyncio.timeout(60):
+            while server.server.misplaced is not None:
+                await asyncio.sleep(1)
+        assert server.server.url == f"http://{moved.listen}"
+        assert (await server.ask(NOWHERE)).status == 404
+
+    assert (
+        said
+        == f"the server cannot listen at {address} (Address already in use); it is served at 127.0.0.1:0, as before"
+    )
+    assert (line["listen"], line["remains"]) == (address, "it is served at 127.0.0.1:0, as before")
+
+
+@in_leaping_time
+async def test_what_cannot_be_had_is_forgotten_with_the_reload_that_takes_it_back() -> None:
+    async with served(OPEN, seen=Seen()) as server:
+        with taken_address() as address:
+            server.server.adopt(section(address))
+            assert await server.server.adopted() is not None
+            server.server.adopt(section(token=TOKEN))
+            assert await server.server.adopted() is None
+
+            assert server.server.misplaced is None
+            assert (await server.ask(NOWHERE)).status == 401
+
+
+WIDER = [
+    ("127.0.0.1", "0.0.0.0"),  # noqa: S104
+    ("0.0.0.0", "127.0.0.1"),  # noqa: S104
+    ("127.0.0.1", "[::]"),
+    ("localhost", "127.0.0.1"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), WIDER)
+async def test_an_address_that_is_a_part_of_the_other_is_taken_without_a_gap(old: str, new: str) -> None:
+    """They are in each other's way; and still no request of a client that asks all the time is refused."""
+    async with served(section(f"{old}:0", token=TOKEN), seen=Seen()) as server:
+        assert server.server.url is not None
+        port = urlsplit(server.server.url).port
+        answers: list[int] = []
+        asking = asyncio.create_task(keep_asking(port, answers))
+        for host in (new, old, new):
+            before = len(answers)
+            server.server.adopt(section(f"{host}:{port}", token=TOKEN))
+            assert await server.server.adopted() is None
+            async with asyncio.timeout(60):
+                while len(answers) < before + 20 and not asking.done():
+                    await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert not server.said("server_not_listening")
+
+    assert asking.cancelled(), asking.exception()
+    assert set(answers) == {200}
+
+
+async def keep_asking(port: int | None, answers: list[int]) -> None:
+    """Ask over a connection each; note each status."""
+    while True:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            writer.write(b"GET /-/ready HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            answers.append(read_answer(await reader.read()).status)
+        finally:
+            writer.close()
+
+
+async def test_a_reload_that_changes_the_token_alone_keeps_address_and_connections() -> None:
+    async with served(OPEN, seen=Seen()) as server:
+        reader, writer = await server.connect()
+        for status in (404, 401):
+            writer.write(f"GET {NOWHERE} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            await reader.readexactly(int(re.findall(r"Content-Length: (\d+)", head)[0]))
+            assert head.startswith(f"HTTP/1.1 {status} ")
+            server.server.adopt(section(token=TOKEN))
+            await server.server.adopted()
+        writer.close()
+
+
+async def test_a_server_that_does_not_run_keeps_no_reload_waiting() -> None:
+    server = Server(OPEN, clock=SystemClock(), log=captured_log()[0])
+    server.adopt(section("127.0.0.1:1"))
+
+    assert await server.adopted() is None
+
+
+async def test_whoever_asks_while_the_store_is_waited_for_is_told_what_for() -> None:
+    async with served(OPEN) as server:
+        server.server.wait_for("/x/taskwatch.db is held by pid 812 on db-watch")
+        for path in ("/", "/api/v1/tasks"):
+            answer = await server.ask(path)
+            assert (answer.status, "held by pid 812 on db-watch" in answer.text) == (503, True)
+        assert (await server.ask("/-/ready")).text == "unready\n"

@@ -300,3 +300,17 @@ async def test_the_events_of_a_poll_are_told_as_they_are_to_a_webhook(recorder: 
         fields = await reader.block()
 
     assert fields["data"].encode() == body
+
+
+async def test_a_stream_goes_on_for_a_while_where_the_server_moves_to_another_address(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    server = recorder.server.server
+    async with following(recorder.server) as reader:
+        server.adopt(section(f"unix:{tmp_path}/server.sock"))
+        assert await server.adopted() is None
+        assert server.url is None
+        await recorder.record(3)
+        await reader.until(3)
+
+        assert reader.told == recorder.recorded

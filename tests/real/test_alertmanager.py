@@ -13,9 +13,11 @@ from taskwatch.engine import lane
 from taskwatch.errors import ConfigError
 from tests.fakes.builders import captured_log
 from tests.fakes.commands import until
+from tests.fakes.host import libfaketime
 from tests.fakes.real_alertmanager import PROGRAM, RealAlertmanager
 from tests.fakes.scene import Scene, watching
 from tests.fakes.tasks_endpoint import Row, TasksEndpoint, row
+from tests.fakes.watched import lines, watched
 from tests.fakes.webhook_sink import WebhookSink
 
 pytestmark = [
@@ -191,3 +193,42 @@ async def test_amtool_shows_the_alert_under_the_words_that_operators_silence_by(
         )  # fmt: skip
 
     assert b"disk broken" in shown.stdout
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("off", [-2 * 3600, -400 * 86_400, 2 * 3600, 400 * 86_400])
+async def test_a_host_whose_clock_is_wrong_tells_each_failure_and_each_end_and_no_other(
+    tmp_path: Path, replicas: list[RealAlertmanager], sink: WebhookSink, off: int
+) -> None:
+    """Told by a clock that is behind, it would be taken there as long over."""
+    first = replicas[0]
+    under = (
+        "env",
+        f"LD_PRELOAD={libfaketime()}",
+        f"FAKETIME={off:+d}",
+        "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        "FAKETIME_DISABLE_SHM=1",
+    )
+    (tmp_path / "watched").mkdir()
+    async with watched(tmp_path / "watched") as place:
+        place.begin("job-1")
+        place.configure(receivers=f"  - {{name: am, type: alertmanager, urls: ['{first.url}']}}")
+        async with place.daemon(*under) as daemon:
+            await place.baseline(daemon)
+            place.end("job-1")
+            await fires(first)
+        async with place.daemon(*under) as daemon:  # which tells it again when it starts
+            asked = len(place.cloud.requests)
+            await until(lambda: len(place.cloud.requests) > asked + 20, "polls", said=daemon.said)
+            assert len(await first.alerts()) == 1
+            assert told(sink, "/people") == [("firing", "job-1")]
+            place.begin("job-2")
+            await until(lambda: len(place.cloud.requests) > asked + 40, "polls", said=daemon.said)
+            place.end("job-2", status="Completed")
+            await is_quiet(first)
+            await until(lambda: ("resolved", "job-1") in told(sink, "/people"), "its end", said=daemon.said)
+        warnings = [line for line in lines(daemon) if line["event"] == "clock_found_wrong"]
+
+    assert told(sink, "/people") == [("firing", "job-1"), ("resolved", "job-1")]
+    assert {line.get("receiver") for line in warnings} >= {"am"}
+    assert "alerts_not_repeated" not in daemon.said()

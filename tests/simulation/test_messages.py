@@ -44,6 +44,7 @@ FAILURES: Final = (
     DeliveryError(Reason.NETWORK, "cannot reach it"),
     DeliveryError(Reason.SERVER_ERROR, "451 try again", Scope.RECEIVER),
     DeliveryError(Reason.THROTTLED, "too much", Scope.RECEIVER, retry_after=30.0),
+    DeliveryError(Reason.SERVER_ERROR, "not yet for one of them: 451", Scope.PART),
 )
 
 
@@ -73,9 +74,10 @@ class Weather:
         await asyncio.sleep(0)
         self.bodies[message.event_id].add(message.body)
         if self.rng.random() < self.mood:
-            if self.rng.random() < 0.3:
-                self.taken.append(message)  # the answer is lost
-            raise self.rng.choice(FAILURES)
+            failure = self.rng.choice(FAILURES)
+            if failure.scope is Scope.PART or self.rng.random() < 0.3:
+                self.taken.append(message)  # by some, or the answer is lost
+            raise failure
         self.taken.append(message)
 
     async def _step(self) -> None:

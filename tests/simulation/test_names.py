@@ -9,13 +9,13 @@ from typing import Any, Final, cast
 
 import structlog
 
-from taskwatch.app import kinds
 from taskwatch.app.clouds import Clouds
 from taskwatch.cloud.errors import Asked
 from taskwatch.cloud.transport import Answer, Request, Transport
 from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
 from taskwatch.errors import CloudCause, CloudError
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime.naming import AGAIN_SECONDS, Naming
 from tests.fakes.virtual_time import VirtualClock, in_virtual_time, virtual_clock
 

@@ -15,10 +15,10 @@ import structlog
 from aiohttp import web
 
 from taskwatch import telemetry
-from taskwatch.app import build, kinds, opened_store
+from taskwatch.app import build, opened_store
 from taskwatch.config.load import load
 from taskwatch.errors import StoreLostError
-from taskwatch.notifiers.registry import NOTIFIERS
+from taskwatch.notifiers.registry import NOTIFIERS, kinds
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.store.reader import StoreReader
 from tests.fakes.commands import until

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from taskwatch.core.events import task_event
-from taskwatch.model.delivery import Dead, DeliveryId, Reason
+from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Reason
 from taskwatch.model.task import FAILED
 from taskwatch.store.lock import acquire
 from taskwatch.store.reader import StoreReader
@@ -119,3 +119,54 @@ def test_a_drop_is_over_and_says_so_only(run: Run) -> None:
     ended = run("deliveries", "drop", "--all")
 
     assert (ended.code, ended.out, ended.err) == (0, "4 deliveries dropped\n", "")
+
+
+def event_of(directory: Path, subject: str) -> str:
+    with StoreReader(directory / "taskwatch.db") as reader:
+        return next(row.event_id for row in reader.deliveries() if row.subject == subject)
+
+
+async def told(path: Path, number: int) -> None:
+    """Let what is queued under this number be delivered."""
+    store = open_store(path, clock=StillClock())
+    await store.record(DeliveryId(number), Delivered(), at(120))
+    await store.close()
+
+
+def test_of_what_is_not_dead_a_replay_says_what_it_is(run: Run, tmp_path: Path) -> None:
+    event_id = event_of(tmp_path, "a")
+    run("deliveries", "replay", event_id)
+    asyncio.run(told(tmp_path / "taskwatch.db", 5))
+    ended = run("deliveries", "replay", event_id)
+
+    assert (ended.code, ended.out) == (0, "No dead deliveries match.\n")
+    assert ended.err.splitlines() == [
+        f"{event_id[:10]} to journal: delivered {at(120):%Y-%m-%d %H:%M:%SZ} already, and not sent again; taskwatch events --json has what was told",
+        f"{event_id[:10]} to hook: pending; it goes by itself, and drop --state pending puts it away",
+    ]
+
+
+def test_beside_what_is_dead_a_replay_says_what_else_was_named(run: Run, tmp_path: Path) -> None:
+    first, second = event_of(tmp_path, "a"), event_of(tmp_path, "b")
+    run("deliveries", "drop", first)
+    ended = run("deliveries", "replay", first, second, "--receiver", "hook")
+
+    assert ended.out == "1 delivery queued again\n"
+    assert ended.err.startswith(f"{first[:10]} to hook: dropped ")
+    assert ended.err.endswith(f"; that is for good, and taskwatch explain {first} says why\n{NEXT_RUN}")
+
+
+def test_a_receiver_that_is_misspelt_is_no_receiver_without_dead_deliveries(run: Run) -> None:
+    ended = run("deliveries", "replay", "--receiver", "hok")
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "no receiver 'hok' is known" in ended.err
+
+
+def test_a_drop_of_what_waits_says_that_it_does(run: Run, tmp_path: Path) -> None:
+    event_id = event_of(tmp_path, "a")
+    run("deliveries", "replay", event_id)
+    ended = run("deliveries", "drop", event_id, "--receiver", "hook")
+
+    assert (ended.code, ended.out) == (0, "No dead deliveries match.\n")
+    assert "pending; it goes by itself, and drop --state pending puts it away" in ended.err

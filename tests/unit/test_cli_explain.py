@@ -158,6 +158,7 @@ def test_a_prefix_is_enough_as_tables_show_it(run: Run) -> None:
 
     assert run("explain", failed().id[:15]) == whole
     assert run("explain", f" {failed().id[:20]}… ") == whole
+    assert run("explain", f"<{failed().id}.b4a7c1d2e3f4@example.com>") == whole  # a Message-ID
 
 
 def test_a_prefix_of_several_names_some_of_them(run: Run) -> None:

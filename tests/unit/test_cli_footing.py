@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from taskwatch.cli.reload import _refusal
 from taskwatch.cli.wait import UNKNOWN_PATIENCE, _patience
 from taskwatch.config.salvage import store_of
 from taskwatch.store.lock import acquire
@@ -17,7 +18,7 @@ LATER_KEY: Final = f"{CONFIGURATION}receivres: []\nroute: {{receivers: [nobody]}
 NO_YAML: Final = f"{CONFIGURATION}route: {{receivers: [hook\n  ]: [\n"
 SAYS_SO: Final = "(taskwatch check lists them); going on with its store "
 COMMANDS: Final = (
-    "alerts", f"ack {ONE}", "silence list", "silence add project=prod --for 1h", "silence list --all", "tasks",
+    "alerts", f"ack {ONE}", "silence list", "silence add project=prod --for 1h", "silence add project=prod --for 1h --dry-run", "silence list --all", "tasks",
     "events", "deliveries", "deliveries --state pending --json", "deliveries replay --all",
     "deliveries drop --all --state pending", "projects", "state check", "state backup copy.db",
 )  # fmt: skip
@@ -60,7 +61,7 @@ def test_an_event_is_explained_without_the_routes(run: Run, tmp_path: Path) -> N
     assert '"routes": null' in json_.out
 
 
-@pytest.mark.parametrize("command", ["check", "run", "route test", "receiver test hook", "resolve 0d1b7", "poll", "reload", f"wait {ONE}x", "silence add project=prod --for 1h --dry-run"])  # fmt: skip
+@pytest.mark.parametrize("command", ["check", "run", "route test", "receiver test hook", "resolve 0d1b7", "poll", "reload", f"wait {ONE}x"])  # fmt: skip
 def test_what_needs_the_configuration_is_refused_with_every_mistake(
     command: str, run: Run, tmp_path: Path
 ) -> None:
@@ -131,3 +132,21 @@ def test_beside_a_daemon_it_is_asked_whatever_the_file_says_here(
 
     assert [one.code for one in ended] == [1, 1, 1]
     assert all("the daemon has not answered" in one.err for one in ended)
+
+
+def test_a_dry_run_beside_mistakes_shows_what_the_store_alone_knows(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "taskwatch.yaml").write_text(LATER_KEY)
+    command = ("silence", "add", "project=prod", "--for", "1h", "--dry-run")
+    page, json_ = run(*command), run(*command, "--json")
+
+    assert (page.code, json_.code) == (0, 0)
+    assert "Open alerts that match: " in page.out
+    assert "Running tasks whose failure it takes: not known while the configuration has mistakes." in page.out
+    assert '"running_job_ids": null' in json_.out
+
+
+def test_of_many_mistakes_a_reload_shows_the_first_ones() -> None:
+    refused = _refusal([f"taskwatch.yaml:{line}:1: key{line}: unknown key" for line in range(1, 31)])
+
+    assert len(refused) == 12
+    assert refused[-2] == "… and 20 more: taskwatch check lists them"

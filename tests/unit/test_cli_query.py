@@ -69,7 +69,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 FILTERS: Final = {
     "tasks": 3,
     "tasks --status failed": 1,
-    "tasks --status Frozen": 0,
+    "tasks --status Canceled": 0,
     "tasks --name Restore*": 1,
     "tasks --instance db-1": 2,
     "tasks --instance in-2": 1,
@@ -114,6 +114,7 @@ TYPOS: Final = {
     "events --type task.fail": "no event has the type 'task.fail'; did you mean task.failed?",
     "events --type taskwatch.task.fail": "no event has the type 'taskwatch.task.fail'; did you mean task.failed?",
     "events --project pord": "Invalid value for --project: no project 'pord' is known; did you mean prod?",
+    "tasks --status Faild": "Invalid value for --status: no status 'Faild' is known; did you mean Failed?",
     "tasks --project pord": "Invalid value for --project: no project 'pord' is known; did you mean prod?",
     "deliveries --receiver hok": "Invalid value for --receiver: no receiver 'hok' is known; did you mean hook?",
 }

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -247,6 +248,77 @@ def test_a_delivery_that_is_given_up_lists_what_failed_and_says_what_to_do(after
     )
 
 
+REFUSED: Final = "not for c@d.example: relay.example:465 answered 550: no such user"
+
+
+async def in_part(scene: Scene) -> None:
+    await scene.tells(MAIL)
+    await scene.binds(1)
+    await scene.store.post.record(DeliveryId(1), trouble("451 come again", Reason.SERVER_ERROR), at(62))
+    await scene.store.post.record(DeliveryId(1), Delivered(remark=REFUSED), at(63))
+
+
+def test_what_was_delivered_to_some_alone_says_who_was_refused(after: After) -> None:
+    run = after(in_part)
+    said = page(run)
+
+    assert "mail: delivered after 2 attempts" in said
+    assert "failed 2026-11-23 11:02:00Z server_error: 451 come again" in said
+    assert f"trouble {REFUSED} why some of those it was for do not have it, refused for good or" in said
+
+
+PUT_OFF: Final = "not yet for c@d.example: relay.example:465 answered 451: later"
+
+
+async def put_off(scene: Scene) -> None:
+    later = Retry(reason=Reason.SERVER_ERROR, detail=PUT_OFF, poisoned=0, tried_seconds=1.0, in_part=True)
+    await scene.tells(MAIL)
+    await scene.binds(1)
+    await scene.store.post.record(DeliveryId(1), later, at(62))
+    await scene.store.post.record(DeliveryId(1), later, at(63))
+
+
+def test_what_some_have_and_others_are_still_to_get_says_so(after: After) -> None:
+    run = after(put_off)
+    said = page(run)
+
+    assert "mail: delivered after 2 attempts" in said
+    assert "ended 2026-11-23 11:02:00Z, delivered" in said, "since the first of them has it"
+    assert f"trouble {PUT_OFF} why the others have it; those named are asked again, alone" in said
+    assert PUT_OFF in run("deliveries").out
+
+
+def test_what_all_have_in_the_end_is_delivered_and_no_more_is_said(after: After) -> None:
+    async def happens(scene: Scene) -> None:
+        await put_off(scene)
+        await scene.store.post.record(DeliveryId(1), Delivered(), at(64))
+
+    (delivery,) = shown(after(happens))["deliveries"]
+
+    assert (delivery["state"], delivery["why"], delivery["attempts"]) == ("delivered", None, 3)
+
+
+def test_what_was_delivered_to_some_alone_is_listed_so(after: After) -> None:
+    run = after(in_part)
+    (row,) = [json.loads(line) for line in run("deliveries", "--json").out.splitlines()]
+    table = run("deliveries").out
+
+    assert (row["state"], row["why"], row["reason"], row["detail"]) == ("delivered", "in_part", None, REFUSED)
+    assert "in_part" in table
+    assert REFUSED in table
+
+
+def test_a_single_event_that_was_delivered_in_part_says_so_too(after: After) -> None:
+    async def happens(scene: Scene) -> None:
+        await scene.tells(HOOK)
+        await scene.store.record(DeliveryId(1), Delivered(remark="x" * 1_000), at(62))
+        await scene.store.record(DeliveryId(1), Delivered(remark="again, and late"), at(63))
+
+    (delivery,) = shown(after(happens))["deliveries"]
+
+    assert (delivery["why"], delivery["detail"]) == ("in_part", "x" * 500)
+
+
 def test_attempts_that_are_not_on_record_any_more_are_counted(after: After) -> None:
     async def happens(scene: Scene) -> None:
         await scene.tells(HOOK)
@@ -332,6 +404,29 @@ def test_what_waits_for_its_group_says_since_when_and_how_long_at_least(after: A
         "waits for its group, project prod, since 2026-11-23 11:00:15Z: it is told 60 s after that, at the earliest"
         in page(after(happens))
     )
+
+
+@pytest.mark.parametrize(("messages", "is_held"), [(8, False), (9, True)])
+def test_what_the_limit_of_messages_holds_says_so_and_when_there_is_room(
+    messages: int, *, is_held: bool, after: After
+) -> None:
+    minute = (datetime.now(UTC) - at(0)).total_seconds() / 60
+
+    async def happens(scene: Scene) -> None:
+        await scene.tells(MAIL)
+        for number in range(messages):
+            bound = Bound(
+                event_id=EventId(f"tw_{number}"),
+                receiver="mail",
+                groups=("other",),
+                at=at(minute),
+                body=b"{}",
+            )
+            await scene.store.post.bind(bound)
+
+    said = page(after(happens))
+    assert ("its time came at 2026-11-23 11:01:15Z, and the limit of messages holds it" in said) is is_held
+    assert ("at the earliest" in said) is not is_held
 
 
 def test_a_group_that_had_a_message_waits_for_its_interval_too(after: After) -> None:

@@ -376,7 +376,7 @@ async def test_the_exit_code_says_how_they_ended_and_nothing_is_recorded(
     completed = await taskwatch("wait", "good", cwd=tmp_path)
     failed = await taskwatch("wait", "good", "bad", "--json", cwd=tmp_path)
     unknown = await taskwatch("wait", "nobody", cwd=tmp_path)
-    late = await taskwatch("wait", "going", "--timeout", "300ms", cwd=tmp_path)
+    late = await taskwatch("wait", "going", "--timeout", "3s", cwd=tmp_path)
 
     assert (completed.code, completed.out) == (0, "")
     assert "good  Completed" in completed.err
@@ -389,7 +389,7 @@ async def test_the_exit_code_says_how_they_ended_and_nothing_is_recorded(
     assert (unknown.code, unknown.out) == (1, "")
     assert unknown.err.count("\n") == 1
     assert late.code == 1
-    assert late.err.splitlines()[-1] == "taskwatch: not over after 300ms: going is Running, 12 %"
+    assert late.err.splitlines()[-1] == "taskwatch: not over after 3s: going is Running, 12 %"
     assert os.listdir(tmp_path) == ["taskwatch.yaml"]  # noqa: PTH208 - which the loop may wait for
 
 

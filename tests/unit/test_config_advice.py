@@ -5,8 +5,8 @@ from typing import Final
 
 import pytest
 
-from taskwatch.app import kinds
 from taskwatch.config.load import load
+from taskwatch.notifiers.registry import kinds
 
 BASE: Final = """\
 credentials: {otc: {type: none}}

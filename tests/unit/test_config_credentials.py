@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from taskwatch.app import kinds
 from taskwatch.config.configuration import Config, identified
 from taskwatch.config.kept import Endpoint
 from taskwatch.config.load import load
 from taskwatch.config.schema import AgencyCredential, AkskCredential, Offset, PasswordCredential
+from taskwatch.notifiers.registry import kinds
 from taskwatch.secret import Secret
 from taskwatch.tls import TlsUnusableError, Trust, open_context
 from tests.fakes.config_files import CREDENTIALS, PROJECTS, loaded, refused

@@ -227,6 +227,16 @@ def test_a_secret_that_everybody_can_read_is_refused(shared: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("length", "problems"), [(15, 1), (16, 0)])
+def test_a_token_of_the_server_that_can_be_guessed_is_refused_by_check(
+    tmp_path: Path, length: int, problems: int
+) -> None:
+    (tmp_path / "server.token").write_text("é" * length + "\n")
+    said = _inspected(tmp_path, f"server: {{token: {{file: server.token}}}}\n{SMALLEST}").unreadable
+    expected = "taskwatch.yaml:1:10: server.token: fewer than 16 characters can be guessed; write what openssl rand -hex 32 prints"
+    assert said == (expected,) * problems
+
+
 def test_a_secret_that_everybody_can_read_is_refused_by_the_daemon_too(shared: Path) -> None:
     (shared / "token").write_text("hunter2")
     (shared / "token").chmod(0o644)

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from taskwatch.app import kinds
 from taskwatch.cli.check import check
 from taskwatch.cli.schema import schema
 from taskwatch.config.load import load
@@ -22,6 +21,7 @@ from taskwatch.errors import ConfigError
 from taskwatch.model.event import Loss
 from taskwatch.model.project import Identity, Project
 from taskwatch.notifiers.alertmanager import AlertmanagerOptions
+from taskwatch.notifiers.registry import kinds
 from tests.fakes.builders import a_project, a_task
 
 ROOT = Path(__file__).parents[2]

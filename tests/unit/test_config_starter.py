@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from taskwatch.app import kinds
 from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
 from taskwatch.config.starter import Starter, StarterLogin, StarterProject
 from taskwatch.errors import ConfigError
+from taskwatch.notifiers.registry import kinds
 
 AUTH = "https://iam.eu-de.otc.t-systems.com/v3"
 ENDPOINT = "https://gaussdb.eu-de.otc.t-systems.com"
@@ -86,7 +86,7 @@ def test_an_own_ca_holds_for_all_projects(tmp_path: Path) -> None:
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=30)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(username=TEXT, domain=TEXT)
 def test_odd_names_are_read_back_as_they_were(tmp_path: Path, username: str, domain: str) -> None:
     login = {**LOGINS["password"], "username": username, "user_domain_name": domain}

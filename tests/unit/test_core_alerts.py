@@ -1,5 +1,6 @@
 """What ends an alert, and what does not."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 
@@ -81,6 +82,11 @@ def test_what_is_no_later_outcome_of_the_same_work_ends_nothing(other: Task) -> 
 
 def test_a_failure_whose_beginning_is_unknown_is_ended_by_no_other_task() -> None:
     assert ends([alert(work("job-1", FAILED, born=None))], reached(work("job-2", COMPLETED, born=5))) == []
+
+
+def test_a_task_that_says_it_was_created_after_its_own_end_ends_no_other() -> None:
+    later = replace(work("job-2", COMPLETED, born=60), ended_at=at(0) + timedelta(minutes=5))
+    assert ends([alert(work("job-1", FAILED))], reached(later)) == []
 
 
 def test_two_tasks_without_an_instance_are_not_the_same_work() -> None:

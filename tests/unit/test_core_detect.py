@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import permutations
 
@@ -6,7 +7,7 @@ import pytest
 
 from taskwatch.core.detect import CONFIRMATIONS, BaselinePolicy, Change, detect, first_listing, lost
 from taskwatch.model.event import Loss, Transition
-from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Known, Task
+from taskwatch.model.task import CANCELED, COMPLETED, FAILED, PENDING, RUNNING, Instance, Known, Task
 from tests.fakes.builders import CREATED, T0, a_known, a_line, a_task, at
 
 LINE = a_line()
@@ -71,6 +72,18 @@ def test_a_row_of_the_same_status_is_remembered_and_not_told(row: Task) -> None:
     change = the_change(a_known(a_task(progress=10), revision=2, sequence=5), row)
     assert change.told is None
     assert change.known == Known(task=row, revision=2, sequence=5)
+
+
+def test_what_a_row_does_not_say_about_what_the_task_is_stays_as_it_was_known() -> None:
+    bare = Task(
+        job_id="job-1", name="", status=FAILED, fail_reason="disk", instance=Instance(status="normal")
+    )
+    task = the_change(a_known(a_task()), bare).known.task
+    assert task == replace(
+        a_task(status=FAILED, fail_reason="disk"),
+        instance=replace(a_task().instance, status="normal"),
+        ended_at=None,
+    )
 
 
 def test_nothing_is_concluded_from_a_row_that_is_absent() -> None:

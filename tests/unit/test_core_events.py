@@ -255,6 +255,8 @@ def test_a_summary_is_one_line_of_bounded_length(text: str) -> None:
         (a_transition(a_task(status=CANCELED)), "CreateGaussDBV5Instance of db-1 was canceled."),
         (a_transition(a_task(), FAILED), "CreateGaussDBV5Instance of db-1 went from Failed to Running."),
         (a_transition(a_task(instance=Instance(id="in-1")), None, 1), "CreateGaussDBV5Instance started."),
+        (a_transition(a_task(name="", instance=Instance(id="in-1")), None, 1), "The task job-1 started."),
+        (a_transition(a_task(name=""), None, 1), "The task job-1 of db-1 started."),
     ],
 )
 def test_a_summary_says_what_happened(transition: Transition, summary: str) -> None:

@@ -93,6 +93,15 @@ class TestItBegins:
         (step,) = judged(outage, ill={"a": ailing(), "b": ailing()})
         assert step == Begins(outage=outage, place=HOST, things=("b",), severity=CRITICAL)
 
+    def test_and_a_login_whose_refusal_was_told_stops_the_others_in_one_more_event(self) -> None:
+        login = Place(Kind.LOGIN, "otc")
+        outage = an_outage("a", place=login, severity=CRITICAL)
+        ill = {one: ailing(login, began=10.0 * number, lasting=True) for number, one in enumerate("abcd")}
+        assert judged(outage, ill=ill, now=309.9) == []
+        assert judged(outage, ill=ill, now=310.0) == [
+            Begins(outage=outage, place=login, things=("b", "c", "d"), severity=CRITICAL)
+        ]
+
     def test_and_not_by_what_another_cause_stopped(self) -> None:
         elsewhere = an_outage("a", place=Place(Kind.LOGIN, "otc"), severity=CRITICAL)
         (step,) = judged(elsewhere, ill={"b": ailing()})

@@ -167,7 +167,7 @@ def test_events_of_several_projects_name_theirs() -> None:
     letter = letter_of(
         contents([failed(), other], group=Group(by={"severity": "critical", "label_team": ""}))
     )
-    assert letter.subject == "CRITICAL 2 failed"
+    assert letter.subject == "CRITICAL prod, test: 2 failed"
     assert "job-2, project test, ended" in letter.text
     assert letter.text.startswith("2 failed (severity critical)\n")
     assert "taskwatch events --since" in letter.text
@@ -175,7 +175,7 @@ def test_events_of_several_projects_name_theirs() -> None:
 
 def test_of_what_is_only_counted_no_project_is_known_unless_the_group_names_it() -> None:
     told = letter_of(contents([failed()], more=3, group=Group(by={"severity": "critical"})))
-    assert told.subject == "CRITICAL 4 failed"
+    assert told.subject == "CRITICAL prod, …: 4 failed"
     assert "taskwatch events --since" in told.text
     assert letter_of(contents([failed()], more=3)).subject == "CRITICAL prod: 4 failed"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from taskwatch.app import kinds
 from taskwatch.config.load import load
+from taskwatch.notifiers.registry import kinds
 from tests.fakes.pages import Command, blocks, commands
 from tests.real.test_install_guide import NOT_RUN, PAGE, SUBSTITUTED
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 import pytest
 
-from taskwatch.app import kinds
 from taskwatch.cli.main import group
 from taskwatch.config.load import load
+from taskwatch.notifiers.registry import kinds
 from tests.fakes.pages import ROOT, anchors, blocks, commands, links
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

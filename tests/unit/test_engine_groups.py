@@ -4,15 +4,16 @@ import json
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import msgspec
 import pytest
 
 from taskwatch.core.grouping import Grouping
 from taskwatch.core.outage_events import Word, outage_event
-from taskwatch.engine.groups import BURST
+from taskwatch.engine.groups import BURST, KEPT, READING
 from taskwatch.engine.letters import Sources
-from taskwatch.engine.ports import DeliveryError, Routed, Subject, TemplateFailedError
+from taskwatch.engine.ports import DeliveryError, Routed, Subject, TemplateFailedError, WaitingGroup
 from taskwatch.model.delivery import DeliveryState, Message, Reason
 from taskwatch.model.event import EventType, Severity
 from taskwatch.model.outage import Kind, Place
@@ -151,7 +152,7 @@ async def test_however_many_groups_there_are_messages_are_bounded_and_nothing_is
     assert len(room.letters) == BURST
     assert room.states() == ["delivered"] * 500
     assert (
-        room.letters[-1].subject == f"CRITICAL {500 - BURST + 1} failed"
+        room.letters[-1].subject == f"CRITICAL prod, …: {500 - BURST + 1} failed"
     )  # and not all of their projects are known
 
     for number in range(500, 520):
@@ -435,8 +436,37 @@ async def test_reminders_are_bounded_too_and_name_every_alert() -> None:
     told = len(room.letters)
     await room.lives(HOUR, step=60)
     reminders = room.letters[told:]
-    assert len(reminders) == BURST
+    assert len(reminders) == BURST - KEPT
     assert [named(reminders, f"job-{number:02}") for number in range(30)] == [1] * 30
+
+
+async def test_reminders_leave_room_for_news() -> None:
+    """Thirty reminders are due in the minute in which something fails that nobody knows of yet."""
+    room = await a_mailroom(grouping=Grouping(wait=0.0, interval=1.0, by=("job_id",), repeat=HOUR))
+    for number in range(30):
+        room.task(f"job-{number:02}", "Failed")
+    await room.lives(HOUR - 30, step=30)
+    await room.lives(60, step=5)
+    assert len(reminders(room)) >= BURST - KEPT
+    for number in range(int(KEPT)):
+        room.task(f"new-{number}", "Failed")
+        await room.lives(5)
+        assert named(room.letters, f"new-{number}") == 1
+
+
+async def test_what_is_news_goes_before_what_is_a_reminder() -> None:
+    room = await a_mailroom(grouping=Grouping(wait=0.0, interval=1.0, by=("job_id",), repeat=HOUR))
+    room.task("job-open", "Failed")
+    await room.lives(HOUR - 30, step=30)
+    for number in range(2 * BURST):
+        room.task(f"new-{number}", "Failed")
+    room.clock.seconds += 60
+    await room.poll()
+    await room.deliver()
+    assert reminders(room) == []
+    assert room.states() == ["delivered"] * (2 * BURST + 1)
+    await room.lives(0.25 * HOUR, step=30)
+    assert len(reminders(room)) == 1
 
 
 async def test_a_silence_holds_reminders_back_too() -> None:
@@ -506,6 +536,74 @@ async def test_a_receiver_that_was_removed_keeps_its_message_as_it_is() -> None:
     before = room.disk.rows("SELECT event_id, body, attempts FROM messages WHERE state = 'pending'")
     await room.store.post.dissolve(["another"])
     assert room.disk.rows("SELECT event_id, body, attempts FROM messages WHERE state = 'pending'") == before
+
+
+async def test_a_reminder_to_a_receiver_that_was_removed_is_put_away_and_made_again_when_it_is_back() -> None:
+    room = await a_mailroom(grouping=replace(FAST, repeat=HOUR))
+    room.task("job-1", "Failed")
+    await room.lives(60)
+    refuses = True
+    room.notifier.conduct = fails_while(lambda: refuses)
+    await room.lives(HOUR + 60, step=60)
+    await room.store.note_removed(frozenset({ME}))
+    assert room.disk.rows("SELECT state FROM messages WHERE reminds IS NOT NULL") == [("pending",)]
+
+    await room.store.note_removed(frozenset({"another"}))
+    assert room.disk.rows("SELECT state, why FROM messages WHERE reminds IS NOT NULL") == [
+        ("dropped", "receiver_removed")
+    ]
+    refuses = False
+    room.begin()
+    await room.lives(120, step=60)
+    assert len(reminders(room)) == 1
+
+
+async def test_while_there_is_no_room_for_a_message_nobody_reads_what_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = await a_mailroom(grouping=replace(FAST, by=("job_id",)))
+    room.notifier.conduct = fails_while(lambda: True)
+    for number in range(2 * BURST):
+        room.task(f"job-{number}", "Failed")
+    await room.lives(60)
+    reads: list[str] = []
+    waiting_groups = room.store.post.waiting_groups
+
+    async def counted(receiver: str) -> list[WaitingGroup]:
+        reads.append(receiver)
+        return await waiting_groups(receiver)
+
+    monkeypatch.setattr(room.store.post, "waiting_groups", counted)
+    await room.lives(600)
+    assert reads == []
+    room.notifier.conduct = fails_while(lambda: False)
+    await room.lives(300)
+    assert reads
+    assert set(room.states()) == {"delivered"}
+
+
+async def test_reading_what_waits_takes_a_bounded_share_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room = await a_mailroom()
+    room.task("job-1", "Failed")
+    await room.poll()
+    reads: list[float] = []
+    waiting_groups = room.store.post.waiting_groups
+
+    async def slow(receiver: str) -> list[WaitingGroup]:
+        room.clock.seconds += 0.5
+        reads.append(room.clock.seconds)
+        return await waiting_groups(receiver)
+
+    monkeypatch.setattr(room.store.post, "waiting_groups", slow)
+    patiences = []
+    for _ in range(200):
+        patiences.append(await room.groups.gather())
+        room.clock.seconds += 0.1  # woken again and again
+    assert 2 <= len(reads) <= 4
+    assert min(later - earlier for earlier, later in pairwise(reads)) >= 0.5 / READING
+    assert min(patiences) > 0.0
 
 
 async def test_a_reminder_that_waits_while_its_alert_ends_is_never_sent() -> None:

@@ -39,15 +39,19 @@ class SetClock(Clock):
         self._monotonic += seconds
         self.jump(seconds)
 
+    def true(self) -> datetime:
+        """Return the time that it would tell if nobody had set it."""
+        return NOW + timedelta(seconds=self._monotonic - 1000.0)
+
     def jump(self, seconds: float) -> None:
         """Set the wall clock, as somebody may."""
         self._wall += timedelta(seconds=seconds)
 
 
 class Bench:
-    def __init__(self, *urls: str, **options: Any) -> None:
+    def __init__(self, clock: SetClock, *urls: str, **options: Any) -> None:
         self.book = AlertBookInMemory()
-        self.clock = SetClock()
+        self.clock = clock
         self.log, self.lines = captured_log()
         self.options = AlertmanagerOptions.model_validate(
             {"name": "am", "type": "alertmanager", "urls": list(urls), "timeout": "2s", **options}
@@ -76,20 +80,25 @@ class Bench:
 
 
 @pytest.fixture
-async def one() -> AsyncIterator[FakeAlertmanager]:
-    async with FakeAlertmanager() as server:
+async def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+async def one(clock: SetClock) -> AsyncIterator[FakeAlertmanager]:
+    async with FakeAlertmanager(clock=clock.true) as server:
         yield server
 
 
 @pytest.fixture
-async def other() -> AsyncIterator[FakeAlertmanager]:
-    async with FakeAlertmanager() as server:
+async def other(clock: SetClock) -> AsyncIterator[FakeAlertmanager]:
+    async with FakeAlertmanager(clock=clock.true) as server:
         yield server
 
 
 @pytest.fixture
-async def bench(one: FakeAlertmanager, other: FakeAlertmanager) -> AsyncIterator[Bench]:
-    bench = Bench(one.url, other.url, labels={"cluster": "k1"})
+async def bench(clock: SetClock, one: FakeAlertmanager, other: FakeAlertmanager) -> AsyncIterator[Bench]:
+    bench = Bench(clock, one.url, other.url, labels={"cluster": "k1"})
     yield bench
     await bench.closes()
 
@@ -258,5 +267,144 @@ async def test_five_hundred_alerts_are_repeated_in_few_requests(bench: Bench, on
     for number in range(501):
         bench.book.open(a_message(job_id=f"job-{number}"))
     await bench.repeats()
-    assert len(one.posts) == 2
+    assert len(one.posts) == 3  # with the one that asks for its time
     assert len(one.alerts) == 501
+
+
+# The clock of this host is wrong
+
+WRONG = [-10 * 365 * 86_400.0, -2 * 3600.0, -16 * 60.0, 2 * 3600.0, 400 * 86_400.0]
+
+
+@pytest.mark.parametrize("off", WRONG)
+async def test_whatever_this_hosts_clock_says_it_fires_until_it_is_over_and_then_no_more(
+    bench: Bench, one: FakeAlertmanager, other: FakeAlertmanager, off: float
+) -> None:
+    bench.clock.jump(off)
+    event_id = await bench.fails()
+    for _ in range(3):
+        await bench.repeats()
+        assert one.fires() == other.fires() == {event_id: True}
+    assert one.ends == other.ends == []
+    bench.book.end(event_id, bench.clock.now())
+    await bench.repeats()
+    assert one.fires() == other.fires() == {event_id: False}
+    assert bench.book.rows == {}
+    assert "alerts_not_repeated" not in [line["event"] for line in bench.lines]
+
+
+@pytest.mark.parametrize("off", WRONG)
+async def test_a_clock_that_is_set_wrong_or_a_start_under_it_ends_nothing_that_fires(
+    bench: Bench, one: FakeAlertmanager, off: float
+) -> None:
+    event_id = await bench.fails()
+    bench.clock.jump(off)
+    await bench.repeats()
+    bench.notifier = bench.opened()
+    await bench.repeats()
+    assert one.fires() == {event_id: True}
+    assert one.ends == []
+
+
+async def test_an_alert_that_began_under_a_clock_that_was_ahead_ends_when_it_is_set_right(
+    bench: Bench, one: FakeAlertmanager
+) -> None:
+    bench.clock.jump(7200.0)
+    message = bench.book.open(a_message())
+    later = message.body.replace(b'"time":"2026-11-23T10', b'"time":"2026-11-23T12').replace(
+        b'"ended_at":"2026', b'"ended_at":"2036'
+    )
+    assert later.count(b"T12:") == 1
+    bench.book.open(Message(event_id=message.event_id, body=later))
+    await bench.notifier.notify(message)
+    bench.clock.jump(-7200.0)
+    bench.book.end(message.event_id, bench.clock.now())
+    await bench.repeats()
+    assert one.fires() == {message.event_id: False}
+
+
+async def test_each_replica_is_told_by_its_own_clock(
+    bench: Bench, one: FakeAlertmanager, other: FakeAlertmanager
+) -> None:
+    one.clock = lambda: bench.clock.true() + timedelta(hours=3)
+    event_id = await bench.fails()
+    await bench.repeats()
+    assert one.fires() == other.fires() == {event_id: True}
+    assert one.ends == other.ends == []
+    end = datetime.fromisoformat(other.alerts[-1]["endsAt"])
+    assert end == other.clock() + timedelta(minutes=15)
+
+
+async def test_a_clock_that_moved_since_the_last_answer_is_told_again_at_once(
+    bench: Bench, one: FakeAlertmanager
+) -> None:
+    """So it is on a host that was suspended: neither of its clocks went on."""
+    event_id = await bench.fails()
+    one.clock = lambda: bench.clock.true() + timedelta(hours=1)
+    await bench.notifier.repeat()
+    assert one.fires() == {event_id: True}
+
+
+async def test_one_that_refuses_to_be_asked_is_told_by_the_answer_to_the_first_alert(
+    bench: Bench, one: FakeAlertmanager
+) -> None:
+    def refuse(_: web.Request) -> web.Response:
+        one.answer = None
+        return web.Response(status=400)
+
+    one.answer = refuse
+    bench.clock.jump(-3600.0)
+    event_id = await bench.fails()
+    await bench.repeats()
+    assert one.fires() == {event_id: True}
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "",
+        "today",
+        "Mon, 23 Nov 9999 10:00:00 GMT",
+        "Sun, 23 Nov 1969 10:00:00 GMT",
+        "Thu, 32 Nov 2026 1:1:1 GMT",
+    ],
+)
+async def test_an_answer_that_tells_no_time_changes_nothing(
+    bench: Bench, one: FakeAlertmanager, date: str
+) -> None:
+    one.date = date
+    event_id = await bench.fails()
+    await bench.repeats()
+    assert one.fires() == {event_id: True}
+    assert {alert["endsAt"] for alert in one.alerts} == {
+        "2026-11-23T10:15:00.000Z",
+        "2026-11-23T10:16:00.000Z",
+    }
+    bench.book.end(event_id, bench.clock.now())
+    await bench.repeats()
+    assert one.fires() == {event_id: False}
+    assert bench.lines == []
+
+
+async def test_a_clock_that_is_wrong_is_warned_of_once_and_again_when_it_is_wrong_again(
+    bench: Bench,
+) -> None:
+    bench.clock.jump(-3600.0)
+    await bench.fails()
+    await bench.repeats()
+    bench.clock.jump(3600.0)
+    await bench.repeats()
+    bench.clock.jump(3600.0)
+    await bench.repeats()
+    told = [(line["event"], line["receiver"], line["replica"], line["error"]) for line in bench.lines]
+    remedy = "; set it (timedatectl, NTP), or that one's"
+    assert sorted(told) == [
+        (
+            "clock_found_wrong",
+            "am",
+            f"urls[{number}]",
+            f"this host's clock is 3600 s {side} Alertmanager's{remedy}",
+        )
+        for number in (0, 1)
+        for side in ("ahead of", "behind")
+    ]

@@ -102,10 +102,24 @@ async def test_one_that_is_up_is_told_once_while_another_is_down(sink: WebhookSi
     errors = [await failure(notifier) for _ in range(2)]
     sink.choose_for = lambda _: None
     await notifier.notify(a_letter())
-    assert [(error.reason, error.scope) for error in errors] == [(Reason.REJECTED, Scope.EVENT)] * 2
+    assert [(error.reason, error.scope) for error in errors] == [(Reason.REJECTED, Scope.PART)] * 2
     assert errors[0].detail.startswith("urls[0] did not take it: ")
     assert "error=503" in errors[0].detail
     assert sorted(paths(sink)) == ["/down", "/down", "/down", "/up"]
+
+
+async def test_who_has_it_not_is_named_and_where_nobody_has_it_that_is_no_part(sink: WebhookSink) -> None:
+    sink.choose = lambda: answer(503)
+    error = await failure(notifier_of(at(sink, "a"), at(sink, "b"), at(sink, "c")))
+    assert (error.reason, error.scope) == (Reason.REJECTED, Scope.EVENT)
+    assert error.detail.startswith("urls[0] did not take it: ")
+    assert error.detail.endswith(" (so with urls[1], urls[2])")
+
+
+async def test_one_that_cannot_be_read_speaks_of_no_other(sink: WebhookSink) -> None:
+    error = await failure(notifier_of(at(sink, "up"), "nonsense://"))
+    assert (error.reason, error.scope) == (Reason.LOCAL, Scope.PART)
+    assert paths(sink) == ["/up"]
 
 
 async def test_what_is_over_is_forgotten_so_that_it_can_be_told_anew(sink: WebhookSink) -> None:

@@ -1,6 +1,7 @@
 """Mail: what is sent, who gets it, and what each answer of a mail server, or none, means."""
 
 import asyncio
+import hashlib
 import re
 import socket
 import ssl
@@ -21,8 +22,9 @@ from taskwatch.clock import SystemClock
 from taskwatch.engine.ports import DeliveryError, NoAlerts
 from taskwatch.model.delivery import Message, Reason, Scope
 from taskwatch.model.letter import read_letter
-from taskwatch.notifiers import connection, email, parts
-from taskwatch.notifiers.email import EmailNotifier, EmailOptions, open_notifier, written
+from taskwatch.notifiers import connection, parts, relay
+from taskwatch.notifiers.email import EmailNotifier, EmailOptions, open_notifier
+from taskwatch.notifiers.mail import written
 from taskwatch.telemetry import Logger
 from tests.fakes.builders import captured_log, quiet_log
 from tests.fakes.letters import a_letter
@@ -41,6 +43,7 @@ from tests.fakes.smtp_server import (
 )
 
 DBA: Final = "dba@example.com"
+MAIL: Final = hashlib.sha256(b"mail").hexdigest()[:12]  # the receiver
 BOSS: Final = "boss@example.com"
 LOGIN: Final[dict[str, Any]] = {"username": "canary-user", "password": "canary-password"}
 CANARIES: Final = ("canary", "Y2FuYXJ5")  # the latter in base64
@@ -105,7 +108,7 @@ async def test_the_head_holds_ids_and_what_is_configured_and_nothing_else() -> N
     async with serving() as server:
         await notifier_of(server.url).notify(a_letter())
     head = server.mails[0].message
-    assert head["Message-ID"] == "<tw_nbswy3dpeb3w64tmmqqho33snrscc@example.com>"
+    assert head["Message-ID"] == f"<tw_nbswy3dpeb3w64tmmqqho33snrscc.{MAIL}@example.com>"
     assert head["References"] == head["In-Reply-To"] == "<tw_ifbegrcfizdg@example.com>"
     assert head["Auto-Submitted"] == "auto-generated"
     assert set(head.keys()) == {
@@ -117,12 +120,19 @@ async def test_the_head_holds_ids_and_what_is_configured_and_nothing_else() -> N
 async def test_ids_that_are_longer_than_a_line_stay_as_they_are() -> None:
     long = "tw_" + "a" * 52
     raw = written(a_letter(long, thread=long), **_people(sender="taskwatch@notifications.example.com"))
-    whole = f"<{long}@notifications.example.com>".encode()
-    assert [raw.count(name + b": " + whole) for name in (b"Message-ID", b"References", b"In-Reply-To")] == [
-        1,
-        1,
-        1,
-    ]
+    thread = f"<{long}@notifications.example.com>".encode()
+    own = f"<{long}.{MAIL}@notifications.example.com>".encode()
+    heads = (b"Message-ID: " + own, b"References: " + thread, b"In-Reply-To: " + thread)
+    assert [raw.count(head) for head in heads] == [1, 1, 1]
+
+
+async def test_two_receivers_of_one_event_write_two_mails_of_one_thread() -> None:
+    async with serving() as server:
+        for name in ("mail", "on call 📟"):
+            await notifier_of(server.url, name=name).notify(a_letter())
+    first, second = (mail.message for mail in server.mails)
+    assert first["Message-ID"] != second["Message-ID"]
+    assert first["References"] == second["References"]
 
 
 async def test_a_letter_with_html_has_both_and_its_bytes_are_the_same_on_every_attempt() -> None:
@@ -180,7 +190,7 @@ def _lines(text: str) -> list[str]:
 
 def _people(sender: str = "taskwatch@example.com") -> Any:
     made = options(**{"from": sender})
-    return {"sender": made.from_, "to": made.to}
+    return {"receiver": made.name, "sender": made.from_, "to": made.to}
 
 
 # Who gets it
@@ -192,10 +202,46 @@ async def test_who_is_greylisted_is_asked_again_alone() -> None:
         notifier = notifier_of(server.url, to=[DBA, BOSS])
         error = await failure(notifier)
         await notifier.notify(a_letter())
-    assert (error.reason, error.scope) == (Reason.SERVER_ERROR, Scope.EVENT)
-    assert error.detail.endswith("answered 451: 4.7.1 greylisted, come again (so for 1 of 2 recipients)")
+    assert (error.reason, error.scope) == (Reason.SERVER_ERROR, Scope.PART)
+    assert error.detail == (
+        f"not yet for {BOSS}: 127.0.0.1:{server.port} answered 451: 4.7.1 greylisted, come again"
+    )
     assert [mail.to for mail in server.mails] == [(DBA,), (BOSS,)]
     assert server.mails[0].raw == server.mails[1].raw
+
+
+async def test_where_all_are_put_off_nobody_has_it() -> None:
+    async with serving() as server:
+        server.greylist(DBA, BOSS)
+        error = await failure(notifier_of(server.url, to=[DBA, BOSS]))
+    assert (error.reason, error.scope) == (Reason.SERVER_ERROR, Scope.EVENT)
+    assert error.detail.startswith(f"not yet for {DBA}, {BOSS}: ")
+
+
+async def test_one_that_is_put_off_while_the_other_is_refused_leaves_it_with_nobody() -> None:
+    def behave(command: str) -> Behaviour | None:
+        answers = {f"RCPT TO:<{DBA}>": "550 no such user", f"RCPT TO:<{BOSS}>": "451 later"}
+        return saying(answers[command]) if command in answers else None
+
+    async with serving(behave=behave) as server:
+        error = await failure(notifier_of(server.url, to=[DBA, BOSS]))
+    assert error.scope is Scope.EVENT
+    assert error.detail.startswith(f"not yet for {BOSS}: ")
+
+
+@pytest.mark.parametrize("said", ["452 4.2.2 mailbox full", "552 5.2.2 mailbox full"])
+async def test_what_is_said_of_a_letter_to_those_who_are_left_speaks_of_them_alone(said: str) -> None:
+    async with serving() as server:
+        server.greylist(BOSS)
+        notifier = notifier_of(server.url, to=[DBA, BOSS])
+        await failure(notifier)
+        server.answer(END, saying(said))
+        error = await failure(notifier)
+        server.answer(END, drop)
+        broken = await failure(notifier)
+    assert error.scope is Scope.PART
+    assert error.detail.startswith(f"not yet for {BOSS}: ")
+    assert (broken.reason, broken.scope) == (Reason.NETWORK, Scope.EVENT)
 
 
 async def test_what_is_over_is_forgotten_so_that_it_can_be_told_anew() -> None:
@@ -236,8 +282,9 @@ async def test_one_of_two_refused_for_good_is_told_once_and_the_letter_is_delive
     log, lines = captured_log()
     async with serving() as server:
         server.answer(f"RCPT TO:<{BOSS}>", saying("550 5.1.1 no such \x1b[31muser"))
-        await notifier_of(server.url, log=log, to=[DBA, BOSS]).notify(a_letter())
+        remark = await notifier_of(server.url, log=log, to=[DBA, BOSS]).notify(a_letter())
         port = server.port
+    assert remark == f"not for {BOSS}: 127.0.0.1:{port} answered 550: 5.1.1 no such \\x1b[31muser"
     assert [mail.to for mail in server.mails] == [(DBA,)]
     (line,) = lines
     assert line == {
@@ -249,6 +296,22 @@ async def test_one_of_two_refused_for_good_is_told_once_and_the_letter_is_delive
         "recipients": [BOSS],
         "error": f"127.0.0.1:{port} answered 550: 5.1.1 no such \\x1b[31muser",
     }
+
+
+async def test_who_is_refused_is_said_too_where_the_others_had_it_before() -> None:
+    async with serving() as server:
+        server.greylist(BOSS)
+        notifier = notifier_of(server.url, to=[DBA, BOSS])
+        await failure(notifier)
+        server.answer(f"RCPT TO:<{BOSS}>", saying("550 no"))
+        remark = await notifier.notify(a_letter())
+    assert remark is not None
+    assert remark.startswith(f"not for {BOSS}: ")
+
+
+async def test_where_all_have_it_there_is_nothing_to_say() -> None:
+    async with serving() as server:
+        assert await notifier_of(server.url, to=[DBA, BOSS]).notify(a_letter()) is None
 
 
 async def test_all_refused_for_good_is_a_failure_of_the_letter() -> None:
@@ -285,14 +348,16 @@ async def test_a_connection_that_breaks_after_the_data_is_tried_again_under_the_
     assert (error.reason, error.scope) == (Reason.NETWORK, Scope.EVENT)
     assert error.detail.endswith("it closed the connection")
     assert server.commands.count(END) == 2
-    assert [mail.message["Message-ID"] for mail in server.mails] == [f"<{a_letter().event_id}@example.com>"]
+    assert [mail.message["Message-ID"] for mail in server.mails] == [
+        f"<{a_letter().event_id}.{MAIL}@example.com>"
+    ]
 
 
 @pytest.mark.parametrize("behaviour", [drop, hang, saying("421 going"), saying("nonsense")])
 async def test_how_the_server_says_good_bye_decides_nothing(
     behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(email, "QUIT_SECONDS", 0.05)
+    monkeypatch.setattr(relay, "QUIT_SECONDS", 0.05)
     async with serving() as server:
         server.answer("QUIT", behaviour)
         await notifier_of(server.url).notify(a_letter())
@@ -578,7 +643,7 @@ async def test_a_server_on_this_host_may_go_without_tls_when_it_offers_none() ->
 @pytest.fixture
 def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the servers of a test count as others than this host."""
-    monkeypatch.setattr(email, "is_loopback", lambda _: False)
+    monkeypatch.setattr(relay, "is_loopback", lambda _: False)
 
 
 @pytest.mark.usefixtures("far_away")
@@ -617,7 +682,7 @@ async def test_a_relay_without_tls_is_given_mail_where_that_is_said_but_never_a_
     ],
 )
 def test_this_host_is_known_by_its_address(address: str, *, is_ours: bool) -> None:
-    assert email.is_loopback(address) is is_ours
+    assert relay.is_loopback(address) is is_ours
 
 
 async def test_a_wrong_password_is_tried_once_and_concerns_the_receiver() -> None:
@@ -746,7 +811,7 @@ def test_what_is_wrong_is_said_with_what_to_write(keys: dict[str, Any], said: st
 
 def test_ports_and_addresses_are_understood_as_people_write_them() -> None:
     relays = {
-        url: email.read_relay(url)
+        url: relay.read_relay(url)
         for url in ("smtps://mail.example", "smtp://mail.example/", "smtp://[::1]:25")
     }
     assert [(relay.port, relay.is_tls, str(relay)) for relay in relays.values()] == [

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from taskwatch.app import kinds, open_notifier, shadowed
+from taskwatch.app import open_notifier
 from taskwatch.clock import SystemClock
 from taskwatch.config.configuration import Config
 from taskwatch.config.json_schema import json_schema
@@ -19,11 +19,12 @@ from taskwatch.config.load import load
 from taskwatch.engine.attempt import try_once
 from taskwatch.engine.ports import DeliveryError
 from taskwatch.errors import ConfigError
-from taskwatch.model.delivery import Message, Reason, Scope
+from taskwatch.model.delivery import Delivered, Message, Reason, Scope
 from taskwatch.notifier_api import Notifier, Options, SecretText
 from taskwatch.notifiers import plugin
 from taskwatch.notifiers.apart import POOLED
 from taskwatch.notifiers.plugin import HANGS, REFUSING_SECONDS, PluginNotifier
+from taskwatch.notifiers.registry import kinds, shadowed
 from tests.fakes.builders import captured_log
 from tests.fakes.commands import until
 from tests.fakes.config_files import SMALLEST
@@ -101,7 +102,8 @@ def _plugin_threads() -> set[threading.Thread]:
 
 
 async def attempt(notifier: PluginNotifier, *, seconds: float = 10.0) -> DeliveryError | None:
-    return await try_once(notifier, a_message(), timeout=seconds)
+    answer = await try_once(notifier, a_message(), timeout=seconds)
+    return None if isinstance(answer, Delivered) else answer
 
 
 async def failure(notifier: PluginNotifier, *, seconds: float = 10.0) -> DeliveryError:
@@ -706,10 +708,10 @@ def test_a_built_in_type_is_never_replaced_and_that_is_said_where_it_is_used(
 ) -> None:
     install(packages, "tw-plugin-good", GOOD, webhook="Good")
     config = loaded(tmp_path, '{name: a, type: webhook, url: "http://127.0.0.1:1"}')
-    assert list(shadowed(config)) == [
+    assert list(shadowed(config.receivers)) == [
         "type webhook: tw-plugin-good brings it too, and the built-in one is used; uninstall the package"
     ]
-    assert list(shadowed(loaded(tmp_path, "{name: a, type: log}"))) == []
+    assert list(shadowed(loaded(tmp_path, "{name: a, type: log}").receivers)) == []
 
 
 def test_two_packages_that_bring_one_type_are_both_named(tmp_path: Path, packages: Path) -> None:

@@ -87,6 +87,15 @@ async def test_the_bytes_that_arrive_are_the_bytes_of_the_event() -> None:
     assert "webhook-signature" not in post.headers
 
 
+@pytest.mark.parametrize(
+    "date", ["soon", "", "Mon, 01 Jan 99999999999999 00:00:00 GMT", "0 Jan 1 0:0:0 +9999999"]
+)
+async def test_what_was_taken_is_delivered_whatever_date_the_answer_has(date: str) -> None:
+    async with WebhookSink() as sink, opened(sink.url) as notifier:
+        sink.choose = lambda: answer(200, headers={"Date": date})
+        await notifier.notify(a_message())
+
+
 async def test_what_arrives_is_a_cloudevent() -> None:
     message = a_message()
     async with WebhookSink() as sink, opened(sink.url) as notifier:

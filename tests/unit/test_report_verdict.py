@@ -170,6 +170,7 @@ def test_nothing_that_needs_attention_is_ever_left_out() -> None:
 STANDING: Final = Standing(
     name="prod",
     state="watched",
+    service="gaussdb",
     host="gaussdb.example",
     project_id="p1",
     baseline_at=T0,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from taskwatch.app import kinds
 from taskwatch.config.configuration import Config, NamedProject
 from taskwatch.config.load import load
 from taskwatch.errors import CloudCause, CloudError
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime.naming import Naming
 from tests.fakes.builders import captured_log
 

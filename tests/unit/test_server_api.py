@@ -97,7 +97,8 @@ async def items(server: Served, path: str) -> list[dict[str, Any]]:
 FILTERS: Final = {
     "tasks": 3,
     "tasks?status=failed": 3,
-    "tasks?status=Frozen": 0,
+    "tasks?status=pending": 0,
+    "tasks?status=Failed&project=test": 0,
     "tasks?name=Create*": 3,
     "tasks?instance=in-1": 3,
     "tasks?project=prod": 3,
@@ -144,6 +145,11 @@ REFUSED: Final = {
             "since: neither a duration (30m, 24h, 7d) nor a time (2026-11-23, 2026-11-23T10:00:00Z);"
             " a + in a query is written %2B"
         ),
+    ),
+    "tasks?status=Faild": (400, "status: no task on record has it; did you mean Failed?"),
+    "tasks?status=frozen&project=prod": (
+        400,
+        "status: no task on record has it; known here: Pending, Running, Completed, Failed, Canceled",
     ),
     "tasks?project=pord": (404, "project: none of this name is known; did you mean prod?"),
     "deliveries?receiver=hok": (404, "receiver: none of this name is known; did you mean hook?"),
@@ -229,7 +235,7 @@ BODIES: Final = {
     "no type": (b"{}", None, 415, "a body is application/json;"),
     "a list": (b"[]", "application/json", 422, "not an object; write {}"),
     "an unknown key": (b'{"coment": "x"}', "application/json", 422, "coment: unknown key; did you mean comment?"),
-    "a number": (b'{"comment": 1}', "application/json", 422, "comment: input should be a valid string"),
+    "a number": (b'{"comment": 1}', "application/json", 422, "comment: not a text; write it in quotes"),
     "seconds": (b'{"for": 7200}', "application/json", 422, "for: not a duration; write a number and ms, s, m, h or d"),
     "too short": (b'{"for": "59s"}', "application/json", 422, "for: out of bounds; write 1m to 365d"),
     "too long": (b'{"comment": "%b"}' % (b"x" * 70_000), "application/json", 413, "a body has 65536 bytes at most"),
@@ -248,7 +254,9 @@ async def test_a_body_that_is_wrong_is_refused_with_what_to_write(
 
 SILENCES: Final = {
     "{}": "matchers: missing; write matchers, as ['project = \"prod\"']",
-    '{"matchers": []}': "matchers: list should have at least 1 item",
+    '{"matchers": []}': "matchers: empty; write matchers, as ['project = \"prod\"']",
+    '{"matchers": "x"}': "matchers: not a list; write matchers, as ['project = \"prod\"']",
+    '{"matchers": [1]}': "matchers.0: not a text; write it in quotes",
     '{"matchers": ["x"], "for": "1h"}': "'x' is not a matcher; write for example",
     '{"matchers": ["type != \\"x\\""], "for": "1h"}': "these matchers match also an event of which nothing is",
     '{"matchers": ["type = x"]}': "for and ends_at say when it ends; write one of them",
@@ -285,6 +293,16 @@ async def test_a_method_that_nothing_is_served_by_is_told_those_that_are(server:
 
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
     assert answer.problem["detail"] == "not with this method; with GET, HEAD"
+
+
+async def test_a_status_that_the_cloud_invented_is_no_typo(kept: Kept) -> None:
+    state = await kept.store.enrol(PROD.identity, PROD.name)
+    await kept.store.commit(a_record(state, tasks=[a_known(a_task("job-1", "Frozen"))], baseline_at=T0))
+    async with served(section(), seen=seen(kept.path), clock=StillClock(at(30))) as server:
+        for query, count in (("status=frozen", 1), ("status=Frozen&name=Backup*", 0)):
+            answer = await server.ask(f"/api/v1/tasks?{query}")
+
+            assert (answer.status, len(json.loads(answer.body)["items"])) == (200, count)
 
 
 # Paging

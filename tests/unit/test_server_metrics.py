@@ -19,7 +19,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from taskwatch.app import build, kinds, opened_store
+from taskwatch.app import build, opened_store
 from taskwatch.cli.main import COMMANDS
 from taskwatch.clock import SystemClock
 from taskwatch.config.load import load
@@ -30,6 +30,7 @@ from taskwatch.errors import CloudCause, CloudError, ConfigError
 from taskwatch.model.delivery import Dead, DeliveryId, DeliveryState, Reason
 from taskwatch.model.event import EventType
 from taskwatch.model.task import COMPLETED
+from taskwatch.notifiers.registry import kinds
 from taskwatch.runtime import scheduler
 from taskwatch.runtime.daemon import Daemon
 from taskwatch.runtime.scheduler import Scheduler

@@ -12,6 +12,7 @@ from taskwatch.clock import SystemClock
 from taskwatch.config.serving import Server
 from taskwatch.server.api import endpoints
 from taskwatch.server.application import application
+from taskwatch.server.gate import Guard
 from taskwatch.server.openapi import document
 from taskwatch.server.site import Site
 from tests.fakes.builders import quiet_log
@@ -36,7 +37,7 @@ def test_what_is_described_is_what_is_served() -> None:
     site = Site(section(), clock=SystemClock(), log=quiet_log())
     routed = {
         (route.method, route.resource.canonical)
-        for route in application(site).router.routes()
+        for route in application(site, Guard(site.server, quiet_log())).router.routes()
         if route.resource is not None and route.method != "HEAD"
     }
     told = {(method, path) for method, path, _ in operations(described())}

@@ -8,7 +8,6 @@ from typing import Final
 
 import pytest
 
-from taskwatch.app import kinds
 from taskwatch.clock import SystemClock
 from taskwatch.config.configuration import Config
 from taskwatch.config.difference import differences, renamed_receivers
@@ -21,6 +20,7 @@ from taskwatch.model.delivery import Message
 from taskwatch.model.event import EventType, Severity
 from taskwatch.model.outage import Kind, Place
 from taskwatch.notifiers.alertmanager import AlertmanagerNotifier, AlertmanagerOptions, open_notifier
+from taskwatch.notifiers.registry import kinds
 from tests.fakes.alert_book import AlertBookInMemory
 from tests.fakes.alertmanager import FakeAlertmanager
 from tests.fakes.builders import T0, a_project, quiet_log

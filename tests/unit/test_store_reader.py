@@ -19,9 +19,10 @@ from taskwatch.model.delivery import Dead, Delivered, DeliveryId, Reason, Retry
 from taskwatch.model.event import EventId, EventType
 from taskwatch.model.project import Identity
 from taskwatch.model.task import Instance
-from taskwatch.store import reader as reading
+from taskwatch.store import beside
 from taskwatch.store.files import sibling
-from taskwatch.store.reader import ReadOnlyLedger, StoreReader
+from taskwatch.store.glance import ReadOnlyLedger
+from taskwatch.store.reader import StoreReader
 from taskwatch.store.schema import Migration, load_migrations, migrate
 from taskwatch.store.sqlite import SqliteStore, open_store
 from tests.fakes.builders import T0, a_known, a_task, at
@@ -359,7 +360,7 @@ def test_without_a_store_the_reader_says_how_to_get_one(path: Path) -> None:
 async def test_whoever_looks_elsewhere_is_told_where_the_service_has_its_store(
     store: SqliteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "SERVICE_STORE", path)
+    monkeypatch.setattr(beside, "SERVICE_STORE", path)
     with pytest.raises(StoreFailedError, match=f"the service's is {path}: name it"):
         StoreReader(path.with_name("elsewhere.db"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from taskwatch import telemetry
-from taskwatch.app import build, kinds, opened_store, serving
+from taskwatch.app import build, opened_store, serving
 from taskwatch.cli.demo.account import Heard, account
 from taskwatch.cli.demo.directory import new_directory
 from taskwatch.cli.demo.ending import Ending
@@ -21,6 +21,7 @@ from taskwatch.cli.demo.summary import conclude, introduction, say_next
 from taskwatch.cli.demo.view import Moment
 from taskwatch.config.configuration import Config
 from taskwatch.config.load import load
+from taskwatch.notifiers.registry import kinds
 from taskwatch.server.server import Server
 from taskwatch.simulator.receiver import WebhookReceiver
 from taskwatch.simulator.server import SimulatedCloud
