@@ -76,11 +76,11 @@ async def test_a_kill_between_a_2xx_and_its_record_makes_one_copy_of_the_same_id
 
 
 ACKNOWLEDGE_FIRST = (
-    "        failure = await self._send(item, body)\n",
+    "        answer = await self._send(item, body)\n",
     """\
         from taskwatch.model.delivery import Delivered as _Delivered
         await self._outbox.record(item.id, _Delivered(), self._clock.now())
-        failure = await self._send(item, body)
+        answer = await self._send(item, body)
 """,
 )
 
