@@ -35,9 +35,7 @@ REFILL_SECONDS: Final = 60.0  # for one more
 STARVING_SECONDS: Final = BURST * REFILL_SECONDS  # in which there is room for all, unless news never cease
 LOOK_SECONDS: Final = 30.0
 AGAIN_SECONDS: Final = 1.0  # somebody changed what was to be told
-READING: Final = (
-    1 / 20
-)  # of the time, at most: so much of it goes into reading what waits, however much that is
+READING: Final = 1 / 20  # of the time, at most, goes into reading what waits, however much that is
 
 
 class Groups:

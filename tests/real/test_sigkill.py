@@ -16,6 +16,7 @@ from tests.fakes.commands import until
 from tests.fakes.kill_scene import Scene, a_row, chaos
 from tests.fakes.watched import pid_of, watched
 from tests.fakes.webhook_sink import accept
+from tests.planted.patch import PLACE, read
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
@@ -75,26 +76,12 @@ async def test_a_kill_between_a_2xx_and_its_record_makes_one_copy_of_the_same_id
         assert (first.id, first.body) == (second.id, second.body)
 
 
-ACKNOWLEDGE_FIRST = (
-    "        answer = await self._send(item, body)\n",
-    """\
-        from taskwatch.model.delivery import Delivered as _Delivered
-        await self._outbox.record(item.id, _Delivered(), self._clock.now())
-        answer = await self._send(item, body)
-""",
-)
-
-
 async def test_the_oracle_goes_red_when_the_acknowledgement_is_written_before_the_send(
     tmp_path: Path,
 ) -> None:
     package = tmp_path / "planted"
     shutil.copytree(Path(taskwatch.__file__).parent, package / "taskwatch")
-    lane = package / "taskwatch" / "engine" / "lane.py"
-    right, wrong = ACKNOWLEDGE_FIRST
-    source = lane.read_text()
-    assert source.count(right) == 1, "the planted bug no longer fits the code"
-    lane.write_text(source.replace(right, wrong))
+    read(PLACE / "acknowledge_before_send.patch").plant(package)
 
     async with AsyncExitStack() as stack:
         scene = Scene(tmp_path, random.Random(SEED))
