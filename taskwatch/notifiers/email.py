@@ -3,13 +3,13 @@
 Invariants:
 - It is delivered when the server has taken it for everybody whom it does not refuse for good; whom it refused is said
   with the delivery. Who has it already is left out of later attempts, and whoever is left then speaks of nobody else.
-- The bytes of a letter never change (`mail`), and no login crosses a network without TLS (`relay`).
+- The bytes of a letter never change (`mail`), and no login crosses a network without TLS (`talk`).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from email.headerregistry import Address
-from typing import Annotated, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -22,13 +22,16 @@ from taskwatch.config.section import default
 from taskwatch.engine.ports import AlertBook, DeliveryError
 from taskwatch.errors import SecretUnreadableError
 from taskwatch.model.delivery import Message, Reason, Scope
-from taskwatch.names import Names
 from taskwatch.notifiers.mail import read_address, written
 from taskwatch.notifiers.parts import Taken, named
-from taskwatch.notifiers.relay import Login, Refused, Talk, read_relay
+from taskwatch.notifiers.relay import read_relay
 from taskwatch.secret import Secret
 from taskwatch.telemetry import Logger
 from taskwatch.tls import Tls, TlsUnusableError
+
+if TYPE_CHECKING:
+    from taskwatch.names import Names
+    from taskwatch.notifiers.talk import Refused, Talk
 
 MAX_RECIPIENTS: Final = 50  # RFC 5321, section 4.5.3.1.8: a server takes 100 at least
 MISSING: Final = 'email needs aiosmtplib: pip install "taskwatch[mail]"'
@@ -94,18 +97,21 @@ def open_notifier(
     alerts: AlertBook,  # noqa: ARG001
 ) -> "EmailNotifier":
     """Open the notifier; each attempt connects anew."""
+    # It brings aiohttp, and commands that list something read the options and open nothing.
+    from taskwatch.names import Names  # noqa: PLC0415
+
     log = log.bind(receiver=options.name)
-    return EmailNotifier(options, tls=Tls(options.tls.trust, log=log), log=log)
+    return EmailNotifier(options, names=Names(), tls=Tls(options.tls.trust, log=log), log=log)
 
 
 class EmailNotifier:
     """Hands letters to one mail server, a connection for each attempt."""
 
-    def __init__(self, options: EmailOptions, *, tls: Tls, log: Logger) -> None:
+    def __init__(self, options: EmailOptions, *, names: "Names", tls: Tls, log: Logger) -> None:
         self._options = options
         self._tls = tls
         self._log = log
-        self._names = Names()
+        self._names = names
         self._taken = Taken()
         self._to = tuple(dict.fromkeys(address.addr_spec for address in options.to))
 
@@ -133,7 +139,7 @@ class EmailNotifier:
     async def connect(self) -> None:
         """Connect and log in, and send nothing."""
 
-        async def leave(_: Talk) -> None:
+        async def leave(_: "Talk") -> None:
             pass
 
         await self._converse(leave)
@@ -141,13 +147,15 @@ class EmailNotifier:
     async def close(self) -> None:
         """Nothing is held open."""
 
-    async def _hand_over(self, talk: Talk, message: Message, raw: bytes, to: Sequence[str]) -> list[Refused]:
+    async def _hand_over(
+        self, talk: "Talk", message: Message, raw: bytes, to: Sequence[str]
+    ) -> "list[Refused]":
         refused = await talk.hand_over(raw, sender=self._options.from_.addr_spec, to=to)
         # Before anything else is awaited: what comes now may be cut off, and they have it.
         self._taken.note(message, set(to) - {answer.address for answer in refused})
         return refused
 
-    def _judged(self, message: Message, refused: Sequence[Refused]) -> str | None:
+    def _judged(self, message: Message, refused: "Sequence[Refused]") -> str | None:
         """Return who was refused, if nobody is left who might get it. Raises DeliveryError otherwise."""
         for_now = [answer for answer in refused if not answer.is_final]
         if for_now:
@@ -168,7 +176,7 @@ class EmailNotifier:
         )
         return f"not for {named(addresses)}: {refused[0].said}"
 
-    async def _converse(self, do: Callable[[Talk], Awaitable[Done]]) -> Done:
+    async def _converse(self, do: "Callable[[Talk], Awaitable[Done]]") -> Done:
         """Connect, log in where there is a login, do it, and say good-bye. Raises DeliveryError."""
         try:
             import aiosmtplib  # noqa: PLC0415  (the extra)
@@ -191,8 +199,10 @@ class EmailNotifier:
         # Raised out here, and so without a context: the library's errors hold what the server said.
         raise failure
 
-    async def _prepared(self) -> Talk:
+    async def _prepared(self) -> "Talk":
         """Return a conversation that has not begun. All that it needs is read anew."""
+        from taskwatch.notifiers.talk import Login, Talk  # noqa: PLC0415  (as above)
+
         options = self._options
         try:
             url = options.smtp.reveal()

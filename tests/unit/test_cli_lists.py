@@ -21,6 +21,7 @@ receivers:
   - {name: hook, type: webhook, url: "https://hook.example/"}
   - {name: am, type: alertmanager, urls: ["http://am:9093"]}
   - {name: pd, type: pagerduty, routing_key: k}
+  - {name: mail, type: email, smtp: "smtps://mail.example", from: tw@x.example, to: [dba@x.example]}
 """
 PROGRAM: Final = f"""
 import sys

@@ -22,7 +22,7 @@ from taskwatch.clock import SystemClock
 from taskwatch.engine.ports import DeliveryError, NoAlerts
 from taskwatch.model.delivery import Message, Reason, Scope
 from taskwatch.model.letter import read_letter
-from taskwatch.notifiers import connection, parts, relay
+from taskwatch.notifiers import connection, parts, relay, talk
 from taskwatch.notifiers.email import EmailNotifier, EmailOptions, open_notifier
 from taskwatch.notifiers.mail import written
 from taskwatch.telemetry import Logger
@@ -357,7 +357,7 @@ async def test_a_connection_that_breaks_after_the_data_is_tried_again_under_the_
 async def test_how_the_server_says_good_bye_decides_nothing(
     behaviour: Behaviour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay, "QUIT_SECONDS", 0.05)
+    monkeypatch.setattr(talk, "QUIT_SECONDS", 0.05)
     async with serving() as server:
         server.answer("QUIT", behaviour)
         await notifier_of(server.url).notify(a_letter())
@@ -643,7 +643,7 @@ async def test_a_server_on_this_host_may_go_without_tls_when_it_offers_none() ->
 @pytest.fixture
 def far_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the servers of a test count as others than this host."""
-    monkeypatch.setattr(relay, "is_loopback", lambda _: False)
+    monkeypatch.setattr(talk, "is_loopback", lambda _: False)
 
 
 @pytest.mark.usefixtures("far_away")
@@ -682,7 +682,7 @@ async def test_a_relay_without_tls_is_given_mail_where_that_is_said_but_never_a_
     ],
 )
 def test_this_host_is_known_by_its_address(address: str, *, is_ours: bool) -> None:
-    assert relay.is_loopback(address) is is_ours
+    assert talk.is_loopback(address) is is_ours
 
 
 async def test_a_wrong_password_is_tried_once_and_concerns_the_receiver() -> None:
